@@ -1,0 +1,21 @@
+"""The platform of one environment: its stack's settings, declared and exported."""
+
+import pulumi
+from gitlab_runner_k8s import RunnerPlatform
+
+from stacks import settings
+
+platform = RunnerPlatform("gitlab-runner", settings.load())
+
+for name, value in platform.outputs.items():
+    pulumi.export(name, value)
+pulumi.export(
+    "how_to_verify",
+    pulumi.Output.concat(
+        "kubectl -n ",
+        platform.runner_namespace,
+        " rollout status deployment/",
+        platform.release_name,
+        " && run a job with 'docker build' twice: the second prints CACHED",
+    ),
+)

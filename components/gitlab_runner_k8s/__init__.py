@@ -1,0 +1,55 @@
+"""Pulumi components that keep docker builds warm on GitLab runners with the Kubernetes executor."""
+
+from ._meta import VERSION as __version__
+from ._validation import ArgsError
+from .gitlab_runner import (
+    ChartArgs,
+    GitLabRunner,
+    GitLabRunnerArgs,
+    PullPolicy,
+    ResourcesArgs,
+    RunnerCacheArgs,
+    RunnerDockerArgs,
+    RunnerOptionsArgs,
+)
+from .minio_cache import MinioCache, MinioCacheArgs, MinioEngine, MinioOptionsArgs
+from .runner_platform import (
+    CacheBackend,
+    CacheSettingsArgs,
+    NamespacesArgs,
+    NetworkArgs,
+    RunnerPlatform,
+    RunnerPlatformArgs,
+)
+from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
+from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
+
+__all__ = [
+    "ArgsError",
+    "CacheBackend",
+    "CacheSettingsArgs",
+    "ChartArgs",
+    "DockerOptionsArgs",
+    "GitLabRunner",
+    "GitLabRunnerArgs",
+    "MinioCache",
+    "MinioCacheArgs",
+    "MinioEngine",
+    "MinioOptionsArgs",
+    "NamespacesArgs",
+    "NetworkArgs",
+    "PullPolicy",
+    "ResourcesArgs",
+    "RunnerCacheArgs",
+    "RunnerDockerArgs",
+    "RunnerOptionsArgs",
+    "RunnerPlatform",
+    "RunnerPlatformArgs",
+    "S3Cache",
+    "S3CacheArgs",
+    "S3Identity",
+    "S3OptionsArgs",
+    "SharedDockerDaemon",
+    "SharedDockerDaemonArgs",
+    "__version__",
+]

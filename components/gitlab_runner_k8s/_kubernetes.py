@@ -1,0 +1,155 @@
+"""Pieces that several components declare in the same way."""
+
+from typing import Any, Literal
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from ._meta import PACKAGE
+
+
+def labels(component: str, instance: str) -> dict[str, str]:
+    """Return the labels that Kubernetes recommends for an object of a component."""
+    return {
+        "app.kubernetes.io/name": component,
+        "app.kubernetes.io/instance": instance,
+        "app.kubernetes.io/managed-by": "pulumi",
+        "app.kubernetes.io/part-of": PACKAGE,
+    }
+
+
+def selector(component: str, instance: str) -> dict[str, str]:
+    """Return the part of `labels` that selects an object's pods; it can never change."""
+    return {
+        "app.kubernetes.io/name": component,
+        "app.kubernetes.io/instance": instance,
+    }
+
+
+def restricted_container() -> dict[str, Any]:
+    """Return a container's security context for the Pod Security level `restricted`."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def restricted_pod(user: int) -> dict[str, Any]:
+    """Return a pod's security context for the level `restricted`, run as one user id."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+PodSecurity = Literal["privileged", "baseline", "restricted"]
+
+
+def namespace_labels(level: PodSecurity) -> dict[str, str]:
+    """Return the labels by which a namespace enforces a Pod Security level."""
+    return {
+        "app.kubernetes.io/managed-by": "pulumi",
+        "app.kubernetes.io/part-of": PACKAGE,
+        "pod-security.kubernetes.io/enforce": level,
+        "pod-security.kubernetes.io/warn": level,
+    }
+
+
+def secret_volume(name: str, secret: k8s.core.v1.Secret, mode: int) -> dict[str, Any]:
+    """Return a pod's volume with the keys of a Secret as files."""
+    return {"name": name, "secret": {"secretName": secret.metadata["name"], "defaultMode": mode}}
+
+
+def config_volume(name: str, config_map: k8s.core.v1.ConfigMap) -> dict[str, Any]:
+    """Return a pod's volume with the keys of a ConfigMap as files."""
+    return {"name": name, "configMap": {"name": config_map.metadata["name"]}}
+
+
+def service(
+    name: str,
+    namespace: pulumi.Input[str],
+    component: tuple[str, str],
+    ports: dict[str, int],
+    *,
+    resource_name: str,
+    opts: pulumi.ResourceOptions,
+) -> k8s.core.v1.Service:
+    """Declare a Service for the pods of a component; `ports` are by name."""
+    return k8s.core.v1.Service(
+        resource_name,
+        metadata={
+            "name": name,
+            "namespace": namespace,
+            "labels": labels(*component),
+            # The StatefulSet, which comes after it, provides the endpoints.
+            "annotations": {"pulumi.com/skipAwait": "true"},
+        },
+        spec={
+            "selector": selector(*component),
+            "ports": [
+                {"name": port, "port": number, "target_port": number}
+                for port, number in ports.items()
+            ],
+        },
+        opts=opts,
+    )
+
+
+def stateful_set(
+    name: str,
+    namespace: pulumi.Input[str],
+    component: tuple[str, str],
+    pod: dict[str, Any],
+    *,
+    resource_name: str,
+    annotations: dict[str, pulumi.Input[str]],
+    volume_size: str,
+    storage_class_name: pulumi.Input[str] | None,
+    opts: pulumi.ResourceOptions,
+) -> k8s.apps.v1.StatefulSet:
+    """Declare one pod with a volume `data` that outlives the StatefulSet.
+
+    Args:
+        name: Name of the StatefulSet and of its Service.
+        namespace: Namespace of both.
+        component: What the pod is, and of which instance: see `labels`.
+        pod: The pod's spec, in Kubernetes' own spelling.
+        resource_name: Name of the resource in Pulumi.
+        annotations: Annotations of the pod; a change of any rolls it.
+        volume_size: Size of the volume, as a quantity.
+        storage_class_name: StorageClass of the volume; None for the cluster's default.
+        opts: Options of the resource.
+    """
+    # As a plain mapping: type-checking nested literals of the SDK's types takes 20 GB.
+    spec: Any = {
+        "serviceName": name,
+        "replicas": 1,
+        "selector": {"matchLabels": selector(*component)},
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "template": {
+            "metadata": {"labels": labels(*component), "annotations": annotations},
+            "spec": {"automountServiceAccountToken": False, "enableServiceLinks": False, **pod},
+        },
+        "volumeClaimTemplates": [
+            {
+                "metadata": {"name": "data"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": storage_class_name,
+                    "resources": {"requests": {"storage": volume_size}},
+                },
+            }
+        ],
+    }
+    return k8s.apps.v1.StatefulSet(
+        resource_name,
+        metadata={"name": name, "namespace": namespace, "labels": labels(*component)},
+        spec=spec,
+        opts=opts,
+    )

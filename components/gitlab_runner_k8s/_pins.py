@@ -1,0 +1,41 @@
+"""Every chart and image that the package uses, pinned, in one place.
+
+Images are pinned by digest, that of the multi-platform index; the tag beside it is for people.
+"""
+
+CHART_REPOSITORY = "https://charts.gitlab.io"
+CHART_NAME = "gitlab-runner"
+# Installs runner 19.3.2 where `image` is not set; the values contract holds from 0.86 on.
+CHART_VERSION = "0.92.2"
+CHART_MINIMUM_VERSION = (0, 88, 2)
+"""Older charts bring a runner whose cache downloads fail with 403 on S3-compatible stores
+(gitlab-runner issue 39402, fixed in runner 18.11.2)."""
+
+RUNNER_IMAGE = (
+    "docker.io/gitlab/gitlab-runner:alpine-v19.3.1"
+    "@sha256:af0325804248aee217e055e753add77ccaaba6c8f5e2143b01108fd401165ef3"
+)
+DOCKER_DAEMON_IMAGE = (
+    "docker.io/library/docker:29.8.1-dind"
+    "@sha256:3f3c01aaaebf7cce837356b688b7c059a4749f10bd7660dec7c58fc454a283f0"
+)
+DOCKER_CLI_IMAGE = (
+    "docker.io/library/docker:29.8.1-cli"
+    "@sha256:018edbc908e08fcc9dbf029c812c34251e9b4719e6f71ca0e5eae2a987d014ca"
+)
+DOCKER_MINIMUM_VERSION = (29, 3, 1)
+"""Fixes CVE-2026-34040 (authorization bypass in the engine)."""
+
+SILO_IMAGE = (
+    "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"
+    "@sha256:635197cb9f36d01bee221d34d1c7d7960f6a95c48b0b6c01d99cd13bdae51a46"
+)
+"""The maintained fork of MinIO: same commands, variables, ports and data. Carries `mc` too."""
+
+WITHDRAWN_REPOSITORIES = {
+    "docker.io/minio/minio": "deleted from Docker Hub in September 2026",
+    "docker.io/minio/mc": "deleted from Docker Hub in September 2026",
+    "quay.io/minio/minio": "refuses anonymous pulls since September 2026",
+    "quay.io/minio/mc": "refuses anonymous pulls since September 2026",
+}
+"""Repositories that can no longer be pulled from, with what happened to each."""

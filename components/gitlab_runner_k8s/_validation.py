@@ -1,0 +1,433 @@
+"""Validation of arguments: closed schemas, and every problem in one message.
+
+Each rule is a pydantic type here, so that a component's arguments and a stack's
+settings are judged by the same code. Values that are not known yet (Pulumi Outputs)
+pass: their rules can only be checked by the cluster.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from urllib.parse import urlsplit
+
+import pulumi
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
+
+from . import _pins
+
+
+class ArgsError(pulumi.RunError, ValueError):
+    """The arguments of a component, or the settings of a stack, are not valid.
+
+    `problems` holds one line each, `path: rule, got value; fix`. Natively Pulumi prints
+    the message alone, without a traceback.
+    """
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        title = f"{where}: {count} problem{'s' if count != 1 else ''}, nothing was registered"
+        super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class Spec(BaseModel):
+    """Validated, immutable arguments: no unknown key, no type conversion."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True
+    )
+
+
+class Leaf:
+    """Marks a field as an Input: an Output passes, a plain value meets `rule`."""
+
+    def __init__(self, rule: Any) -> None:
+        self.rule = rule
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Build the schema of the plain value and let Outputs around it."""
+
+        def around(value: Any, check: Callable[[Any], Any]) -> Any:
+            return value if isinstance(value, pulumi.Output) else check(value)
+
+        return core_schema.no_info_wrap_validator_function(
+            around, handler.generate_schema(self.rule)
+        )
+
+
+def _whole(value: Any) -> Any:
+    # The plugin host hands integers over as floats.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def rule(check: Callable[[Any], str | None]) -> AfterValidator:
+    """Make a pydantic rule of a function that returns what is wrong, or None."""
+
+    def validate(value: Any) -> Any:
+        problem = check(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _matches(pattern: str, problem: str) -> AfterValidator:
+    expression = re.compile(pattern)
+    return rule(lambda value: None if expression.fullmatch(value) else problem)
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Whole, Field(ge=1, le=10_000)]
+Days = Annotated[Whole, Field(ge=1, le=3650)]
+Hours = Annotated[Whole, Field(ge=1, le=24 * 3650)]
+Seconds = Annotated[Whole, Field(ge=0, le=7 * 24 * 3600)]
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+Name = Annotated[
+    str,
+    Field(max_length=40),
+    _matches(
+        _LABEL, "must be a DNS-1123 label; use lower-case letters, digits and '-' between them"
+    ),
+]
+"""A name from which others are made: 40 characters leave room for the longest suffix."""
+_SUFFIXES = {
+    suffix: Decimal(factor)
+    for suffix, factor in {
+        "": 1,
+        "m": "0.001",
+        **{unit: 10 ** (3 * (n + 1)) for n, unit in enumerate(["k", "M", "G", "T", "P"])},
+        **{unit: 2 ** (10 * (n + 1)) for n, unit in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi"])},
+    }.items()
+}
+
+
+def quantity(value: str) -> Decimal:
+    """Return a Kubernetes quantity ("10Gi", "500m") in its base unit.
+
+    Raises:
+        ValueError: the text is not a quantity.
+    """
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", value)
+    if match is None or match[2] not in _SUFFIXES:
+        raise ValueError("must be a Kubernetes quantity, such as '20Gi' or '500m'")
+    try:
+        return Decimal(match[1]) * _SUFFIXES[match[2]]
+    except InvalidOperation:
+        raise ValueError("must be a Kubernetes quantity, such as '20Gi' or '500m'") from None
+
+
+def _at_least(minimum: str) -> AfterValidator:
+    def check(value: str) -> str | None:
+        if quantity(value) < quantity(minimum):
+            return f"must be at least {minimum}; a unit such as Mi or Gi may be missing"
+        return None
+
+    return rule(check)
+
+
+Bytes = Annotated[str, _at_least("1Mi")]
+VolumeSize = Annotated[str, _at_least("1Gi")]
+Cpu = Annotated[
+    str,
+    rule(
+        lambda value: (
+            None
+            if Decimal("0.001") <= quantity(value) <= 1024
+            else "must be between 1m and 1024 cores, such as '500m' or '2'"
+        )
+    ),
+]
+
+
+def _server_url(value: str) -> str | None:
+    try:
+        url = urlsplit(value)
+        _ = url.port
+    except ValueError:
+        return "must be an https:// URL, such as 'https://gitlab.example.com'"
+    if url.scheme not in {"https", "http"} or not url.hostname or re.search(r"\s", value):
+        return "must be an https:// URL, such as 'https://gitlab.example.com'"
+    if url.username or url.password:
+        return "must not carry credentials; remove 'user:password@'"
+    if url.query or url.fragment:
+        return "must not have a query or a fragment; remove what follows '?' or '#'"
+    if url.path.rstrip("/").endswith("/ci"):
+        return "must be the address of GitLab itself; remove '/ci'"
+    return None
+
+
+_TOKEN_KINDS = {
+    "GR1348941": "a registration token (deprecated, to be removed in GitLab 20.0)",
+    "glrtr-": "the token of a runner made with a registration token",
+    "glpat-": "a personal access token",
+    "glcbt-": "a CI/CD job token",
+    "gldt-": "a deploy token",
+    "glptt-": "a pipeline trigger token",
+    "glagent-": "an agent token",
+}
+
+
+def _runner_token(value: str) -> str | None:
+    wanted = "create a runner in GitLab (Settings > CI/CD > Runners) and use its glrt- token"
+    for prefix, kind in _TOKEN_KINDS.items():
+        if value.startswith(prefix):
+            return f"must be a runner authentication token, this is {kind}; {wanted}"
+    if value != value.strip():
+        return "must not begin or end with white space or a line break; remove it"
+    if not re.fullmatch(r"glrt-[0-9A-Za-z_.=-]{20,}", value):
+        return f"must be 'glrt-' and at least 20 characters of [0-9A-Za-z_.=-]; {wanted}"
+    return None
+
+
+_IMAGE = re.compile(
+    r"(?P<registry>[a-z0-9.-]+(:[0-9]+)?)/(?P<repository>[a-z0-9._/-]+)"
+    r"(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+class Image:
+    """The parts of a full image reference, `registry/repository:tag@sha256:digest`."""
+
+    def __init__(self, reference: str) -> None:
+        match = _IMAGE.fullmatch(reference)
+        if match is None or not re.search(r"[.:]|^localhost$", match["registry"]):
+            raise ValueError(
+                "must be a full reference, such as 'registry.example.com/name:1.2.3@sha256:…'"
+            )
+        self.registry: str = match["registry"]
+        self.repository: str = match["repository"]
+        self.tag: str | None = match["tag"]
+        self.digest: str | None = match["digest"]
+
+
+def _image(value: str) -> str | None:
+    image = Image(value)
+    gone = _pins.WITHDRAWN_REPOSITORIES.get(f"{image.registry}/{image.repository}")
+    if gone:
+        return f"cannot be pulled: {gone}; use {_pins.SILO_IMAGE}"
+    if image.digest is None:
+        return "must be pinned by digest; append '@sha256:…' (docker buildx imagetools inspect)"
+    if image.tag is None:
+        return "must carry its tag beside the digest, such as ':1.2.3@sha256:…'"
+    if image.tag == "latest":
+        return "must not be ':latest'; name the version beside the digest"
+    return None
+
+
+ImageReference = Annotated[str, rule(_image)]
+
+
+def _docker_image(value: str) -> str | None:
+    version = re.match(r"(\d+)\.(\d+)\.(\d+)", Image(value).tag or "")
+    if version is None or Image(value).repository != "library/docker":
+        return None  # somebody's own build: its version cannot be read from its name
+    if tuple(int(part) for part in version.groups()) < _pins.DOCKER_MINIMUM_VERSION:
+        wanted = ".".join(map(str, _pins.DOCKER_MINIMUM_VERSION))
+        return f"must be Docker {wanted} or newer (CVE-2026-34040); use {_pins.DOCKER_DAEMON_IMAGE}"
+    return None
+
+
+DockerImageReference = Annotated[ImageReference, rule(_docker_image)]
+
+_RESERVED_BUCKET = (
+    r"xn--.*|sthree-.*|amzn-s3-demo-.*|.*-s3alias|.*--ol-s3|.*\.mrap|.*--x-s3|.*--table-s3"
+)
+
+
+def _bucket(value: str) -> str | None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
+        return "must be 3 to 63 of [a-z0-9.-], starting and ending with a letter or digit"
+    if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", value):
+        return "must not look like an IP address"
+    if "." in value:
+        return "must not have dots: they break the TLS certificate of virtual-hosted buckets"
+    if re.fullmatch(_RESERVED_BUCKET, value):
+        return "uses a prefix or suffix that S3 reserves; choose another name"
+    return None
+
+
+def _arn(service: str, example: str) -> AfterValidator:
+    return _matches(
+        rf"arn:aws[a-z-]*:{service}:[a-z0-9-]*:\d{{12}}:.+", f"must be an ARN such as '{example}'"
+    )
+
+
+if TYPE_CHECKING:
+    Text = pulumi.Input[str]
+    Namespace = pulumi.Input[str]
+    ResourceName = pulumi.Input[str]
+    ServerUrl = pulumi.Input[str]
+    RunnerToken = pulumi.Input[str]
+    BucketName = pulumi.Input[str]
+    Region = pulumi.Input[str]
+    RoleArn = pulumi.Input[str]
+    KmsKeyArn = pulumi.Input[str]
+    OidcProviderArn = pulumi.Input[str]
+else:  # pydantic reads these; pulumi.Input itself is not a type it can read
+
+    def _leaf(*rules: Any) -> Any:
+        return Annotated[Any, Leaf(Annotated[(str, *rules)])]
+
+    Text = _leaf(Field(min_length=1))
+    Namespace = _leaf(
+        Field(max_length=63),
+        _matches(
+            _LABEL, "must be a DNS-1123 label; use lower-case letters, digits and '-' between them"
+        ),
+    )
+    ResourceName = _leaf(
+        Field(max_length=253),
+        _matches(
+            rf"{_LABEL}(\.{_LABEL})*", "must be a DNS-1123 subdomain, such as 'gitlab-runner'"
+        ),
+    )
+    ServerUrl = _leaf(rule(_server_url))
+    RunnerToken = _leaf(rule(_runner_token))
+    BucketName = _leaf(rule(_bucket))
+    Region = _leaf(
+        _matches(r"[a-z]{2,}(-[a-z]+)+-\d", "must be an AWS region, such as 'eu-central-1'")
+    )
+    RoleArn = _leaf(_arn("iam", "arn:aws:iam::123456789012:role/name"))
+    KmsKeyArn = _leaf(_arn("kms", "arn:aws:kms:eu-central-1:123456789012:key/…"))
+    OidcProviderArn = _leaf(
+        _arn(
+            "iam",
+            "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/…",
+        )
+    )
+
+
+def _chart_version(value: str) -> str | None:
+    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", value)
+    if match is None:
+        return f"must be one exact version, such as '{_pins.CHART_VERSION}'; ranges move silently"
+    if tuple(int(part) for part in match.groups()) < _pins.CHART_MINIMUM_VERSION:
+        minimum = ".".join(map(str, _pins.CHART_MINIMUM_VERSION))
+        return f"must be {minimum} or newer (older runners fail S3 cache downloads with 403)"
+    return None
+
+
+ChartVersion = Annotated[str, rule(_chart_version)]
+
+Cidr = Annotated[
+    str,
+    _matches(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "must be an IPv4 CIDR block, such as '10.0.0.0/8'"),
+]
+HostPort = Annotated[
+    str,
+    _matches(
+        r"[A-Za-z0-9.-]+(:\d{1,5})?",
+        "must be host or host:port without a scheme, such as 'registry.example.com:5000'",
+    ),
+]
+EnvironmentName = Annotated[
+    str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
+]
+
+_SECRET = re.compile(r"token|secret|password|access_key|accesskey|private_key", re.IGNORECASE)
+_WANTED = {
+    "int_type": "must be a whole number",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a map",
+    "list_type": "must be a list",
+    "model_type": "must be a map",
+    "model_attributes_type": "must be a map",
+}
+
+
+def camel(name: str) -> str:
+    """Return a snake_case name in camelCase, as Pulumi's schema inference does."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the fields of the model at a location of an error."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return list(model.model_fields)
+
+
+def _shown(value: Any, path: str) -> str:
+    if _SECRET.search(path.rpartition(".")[2]) and not path.lower().endswith("name"):
+        return "[secret]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…'"
+
+
+def _problem(
+    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
+) -> str:
+    location = error["loc"]
+    path = root
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{spell(part)}" if path else spell(part)
+    kind, value = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        known = [spell(name) for name in _fields_at(model, location[:-1])]
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        fix = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"{path}: unknown key; {fix}"
+    if kind == "missing":
+        return f"{path}: is required; set it"
+    if kind == "value_error":
+        text = str(error["ctx"]["error"])
+        # A rule over several fields has no value of its own to show.
+        if isinstance(value, Mapping):
+            return f"{path}: {text}" if path else text
+    else:
+        text = _WANTED.get(kind, error["msg"].replace("Input should be", "must be"))
+    text, semicolon, fix = text.partition("; ")
+    return f"{path}: {text}, got {_shown(value, path)}{semicolon}{fix}"
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def validate(
+    model: type[S],
+    args: Mapping[str, Any],
+    where: str,
+    *,
+    spell: Callable[[str], str] = str,
+    root: str = "",
+) -> S:
+    """Return the arguments as a spec.
+
+    Args:
+        model: The spec to validate against.
+        args: The arguments, by snake_case name.
+        where: What the message begins with, such as "GitLabRunner 'ci'".
+        spell: How a field's name is written where the arguments came from.
+        root: The path of `args` itself in what the user wrote.
+
+    Raises:
+        ArgsError: with every problem found, each with its path, rule and fix.
+    """
+    try:
+        return model.model_validate(dict(args))
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+        raise ArgsError(where, [_problem(error, model, spell, root) for error in errors]) from None

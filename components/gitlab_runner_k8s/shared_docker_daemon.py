@@ -1,0 +1,368 @@
+"""One docker daemon for all jobs: its layers stay, whichever pod the next job runs in."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_kubernetes as k8s
+import pulumi_tls as tls
+
+from . import _kubernetes as kube
+from . import _network as net
+from ._config_toml import DOCKER_CERTS
+from ._inputs import concat
+from ._meta import token
+from ._specs import SharedDockerDaemonSpec
+from ._validation import quantity, validate
+from .gitlab_runner import ResourcesArgs
+
+SERVER_CERTS_PATH = "/docker-server"
+CLIENT_CERTS_PATH = "/docker-client"
+
+
+class DockerOptionsArgs(TypedDict):
+    """What can be chosen about the shared daemon."""
+
+    image: NotRequired[str]
+    """Image of the daemon, by digest; Docker 29.3.1 or newer. Default: the pinned docker:dind."""
+    volume_size: NotRequired[str]
+    """Size of the volume for images and build cache in bytes, as a Kubernetes quantity.
+    Default: 100Gi."""
+    storage_class_name: NotRequired[str]
+    """StorageClass of the volume, of a block device: not NFS. It cannot be changed later.
+    Default: the cluster's."""
+    mtu: NotRequired[int]
+    """MTU of the daemon's bridge in bytes; at most that of the pods' network, else builds hang in
+    TLS handshakes. Default: 1450, which fits VXLAN."""
+    build_cache_percent: NotRequired[int]
+    """Share of the volume that the build cache may take before the oldest is removed, from 10 to
+    90. Default: 70."""
+    registry_mirrors: NotRequired[list[pulumi.Input[str]]]
+    """URLs of pull-through mirrors of Docker Hub. Default: none."""
+    insecure_registries: NotRequired[list[str]]
+    """`host:port` of registries without TLS. Default: none."""
+    resources: NotRequired[ResourcesArgs]
+    """Resources of the daemon and of everything that it builds.
+    Default: 1 to 8 cores, 2Gi to 16Gi."""
+    node_selector: NotRequired[dict[str, str]]
+    """Labels of nodes that are the daemon's own: whoever may run a job is root there. Required,
+    unless `accept_shared_nodes` is set."""
+    tolerations: NotRequired[list[dict[str, Any]]]
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    accept_shared_nodes: NotRequired[bool]
+    """Accept that jobs can become root on nodes that others use too. Default: refused."""
+    certificate_validity_hours: NotRequired[int]
+    """Hours for which the server's and the client's certificates are valid. Default: 2160, 90
+    days."""
+    certificate_renewal_hours: NotRequired[int]
+    """Hours before expiry from which an update renews the certificates. Default: 720, 30 days."""
+    ca_validity_hours: NotRequired[int]
+    """Hours for which the authority is valid. Default: 87600, 10 years."""
+    termination_grace_period_seconds: NotRequired[int]
+    """Seconds that running builds have to end when the daemon restarts. Default: 600."""
+
+
+class SharedDockerDaemonArgs(DockerOptionsArgs):
+    """Arguments of `SharedDockerDaemon`."""
+
+    namespace: NotRequired[pulumi.Input[str]]
+    """Existing namespace of the daemon alone; it needs the Pod Security level `privileged`.
+    Default: gitlab-runner-docker."""
+    job_namespace: NotRequired[pulumi.Input[str]]
+    """Existing namespace of the jobs, which get the client certificate.
+    Default: gitlab-runner-jobs."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Default: cluster.local."""
+    enable_network_policies: NotRequired[bool]
+    """Deny all traffic of the daemon but the jobs' and the internet. Default: denied."""
+    egress_cidrs: NotRequired[list[str]]
+    """Private address ranges that builds may reach, such as a registry's. Default: none."""
+
+
+@dataclass(frozen=True)
+class _KeyPair:
+    """PEM texts of a certificate and its key."""
+
+    certificate: pulumi.Output[str]
+    key: pulumi.Output[str]
+
+
+class SharedDockerDaemon(pulumi.ComponentResource):
+    """A docker daemon on a volume, reachable by mutual TLS alone.
+
+    Whoever holds the client certificate is root on the daemon's node: give one daemon to
+    projects that trust each other. The volume outlives the component. The authority's key never
+    enters the cluster.
+
+    Raises:
+        ArgsError: the arguments are not valid; the message has every problem.
+    """
+
+    docker_host: pulumi.Output[str]
+    """Address of the daemon, for DOCKER_HOST."""
+    client_secret_name: pulumi.Output[str]
+    """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
+    namespace: pulumi.Output[str]
+    """Namespace of the daemon."""
+
+    def __init__(
+        self,
+        name: str,
+        args: SharedDockerDaemonArgs | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__(token("SharedDockerDaemon"), name, {}, opts)
+        spec = validate(SharedDockerDaemonSpec, args or {}, f"SharedDockerDaemon '{name}'")
+        child = pulumi.ResourceOptions(parent=self)
+        host = concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
+        self.docker_host = pulumi.Output.from_input(concat("tcp://", host, f":{net.DOCKER_PORT}"))
+        self.namespace = pulumi.Output.from_input(spec.namespace)
+
+        authority = self._authority(name, spec)
+        names = [
+            "localhost",
+            name,
+            concat(name, ".", spec.namespace),
+            concat(name, ".", spec.namespace, ".svc"),
+            host,
+        ]
+        server = self._leaf(name, "server", spec, authority, "server_auth", names)
+        client = self._leaf(name, "client", spec, authority, "client_auth", [])
+        server_secret = self._secret(f"{name}-server", spec.namespace, authority, server)
+        # The daemon's own probe makes a real call, so it is a client too.
+        probe_secret = self._secret(f"{name}-probe", spec.namespace, authority, client)
+        client_secret = self._secret(f"{name}-client", spec.job_namespace, authority, client)
+
+        service = kube.service(
+            name,
+            spec.namespace,
+            ("docker", name),
+            {"docker-tls": net.DOCKER_PORT},
+            resource_name=f"{name}-service",
+            opts=child,
+        )
+        self._stateful_set = self._daemon(
+            name,
+            spec,
+            [server_secret, probe_secret],
+            pulumi.Output.all(authority.certificate, server.certificate, client.certificate).apply(
+                lambda certificates: hashlib.sha256("".join(certificates).encode()).hexdigest()
+            ),
+            service,
+        )
+        if spec.enable_network_policies:
+            net.policy(
+                name,
+                spec.namespace,
+                ingress=[
+                    {
+                        "from": [net.namespace_peer(spec.job_namespace)],
+                        "ports": net.ports(net.DOCKER_PORT),
+                    }
+                ],
+                egress=[net.dns(), net.internet(spec.egress_cidrs)],
+                opts=child,
+            )
+        # Jobs are pointed at the daemon only once it answers.
+        self.client_secret_name = pulumi.Output.all(
+            client_secret.metadata["name"], self._stateful_set.id
+        ).apply(lambda known: str(known[0]))
+        self.register_outputs(
+            {
+                "docker_host": self.docker_host,
+                "client_secret_name": self.client_secret_name,
+                "namespace": self.namespace,
+            }
+        )
+
+    @property
+    def stateful_set(self) -> k8s.apps.v1.StatefulSet:
+        """The daemon's StatefulSet (native only)."""
+        return self._stateful_set
+
+    def _authority(self, name: str, spec: SharedDockerDaemonSpec) -> _KeyPair:
+        child = pulumi.ResourceOptions(parent=self)
+        key = tls.PrivateKey(f"{name}-ca", algorithm="ECDSA", ecdsa_curve="P384", opts=child)
+        certificate = tls.SelfSignedCert(
+            f"{name}-ca",
+            private_key_pem=key.private_key_pem,
+            subject={"common_name": f"{name} docker CA"},
+            is_ca_certificate=True,
+            set_subject_key_id=True,
+            allowed_uses=["cert_signing", "crl_signing"],
+            validity_period_hours=spec.ca_validity_hours,
+            opts=child,
+        )
+        return _KeyPair(certificate.cert_pem, key.private_key_pem)
+
+    def _leaf(
+        self,
+        name: str,
+        role: str,
+        spec: SharedDockerDaemonSpec,
+        authority: _KeyPair,
+        use: str,
+        dns_names: list[pulumi.Input[str]],
+    ) -> _KeyPair:
+        child = pulumi.ResourceOptions(parent=self)
+        key = tls.PrivateKey(f"{name}-{role}", algorithm="ECDSA", ecdsa_curve="P256", opts=child)
+        request = tls.CertRequest(
+            f"{name}-{role}",
+            private_key_pem=key.private_key_pem,
+            subject={"common_name": f"{name} {role}"},
+            dns_names=dns_names or None,
+            ip_addresses=["127.0.0.1"] if dns_names else None,
+            opts=child,
+        )
+        certificate = tls.LocallySignedCert(
+            f"{name}-{role}",
+            cert_request_pem=request.cert_request_pem,
+            ca_cert_pem=authority.certificate,
+            ca_private_key_pem=authority.key,
+            # One use only: a stolen client key cannot pose as the daemon.
+            allowed_uses=["digital_signature", use],
+            validity_period_hours=spec.certificate_validity_hours,
+            early_renewal_hours=spec.certificate_renewal_hours,
+            opts=child,
+        )
+        return _KeyPair(certificate.cert_pem, key.private_key_pem)
+
+    def _secret(
+        self, name: str, namespace: pulumi.Input[str], authority: _KeyPair, leaf: _KeyPair
+    ) -> k8s.core.v1.Secret:
+        files = zip(DOCKER_CERTS, (authority.certificate, leaf.certificate, leaf.key), strict=True)
+        return k8s.core.v1.Secret(
+            name,
+            metadata={"name": name, "namespace": namespace},
+            string_data=dict(files),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _daemon(
+        self,
+        name: str,
+        spec: SharedDockerDaemonSpec,
+        secrets: list[k8s.core.v1.Secret],
+        certificates_checksum: pulumi.Input[str],
+        service: k8s.core.v1.Service,
+    ) -> k8s.apps.v1.StatefulSet:
+        settings = json.dumps(daemon_json(spec), sort_keys=True, indent=2)
+        config_map = k8s.core.v1.ConfigMap(
+            f"{name}-config",
+            metadata={"name": f"{name}-config", "namespace": spec.namespace},
+            data={"daemon.json": settings},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        server, probe = secrets
+        container = {
+            "name": "docker",
+            "image": spec.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": _arguments(spec.mtu),
+            "ports": [{"name": "docker-tls", "containerPort": net.DOCKER_PORT}],
+            "startupProbe": {
+                "exec": {"command": _version_over_socket()},
+                "periodSeconds": 2,
+                "timeoutSeconds": 10,
+                # A full volume takes long to read.
+                "failureThreshold": 300,
+            },
+            "readinessProbe": {
+                "exec": {"command": _version_over_tls()},
+                "periodSeconds": 10,
+                "timeoutSeconds": 10,
+            },
+            "livenessProbe": {
+                "exec": {"command": _version_over_socket()},
+                "periodSeconds": 30,
+                "timeoutSeconds": 20,
+                "failureThreshold": 6,
+            },
+            "resources": spec.resources.kubernetes(),
+            "securityContext": {"privileged": True},
+            "volumeMounts": [
+                {"name": "data", "mountPath": "/var/lib/docker"},
+                {"name": "config", "mountPath": "/etc/docker", "readOnly": True},
+                {"name": "server", "mountPath": SERVER_CERTS_PATH, "readOnly": True},
+                {"name": "probe", "mountPath": CLIENT_CERTS_PATH, "readOnly": True},
+            ],
+        }
+        # One pod: two daemons on one volume corrupt it.
+        return kube.stateful_set(
+            name,
+            spec.namespace,
+            ("docker", name),
+            {
+                "nodeSelector": spec.node_selector,
+                "tolerations": spec.tolerations,
+                "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+                "containers": [container],
+                "volumes": [
+                    kube.config_volume("config", config_map),
+                    kube.secret_volume("server", server, 0o400),
+                    kube.secret_volume("probe", probe, 0o400),
+                ],
+            },
+            resource_name=f"{name}-daemon",
+            # The daemon reads neither again while it runs.
+            annotations={
+                "checksum/certificates": certificates_checksum,
+                "checksum/daemon-json": hashlib.sha256(settings.encode()).hexdigest(),
+            },
+            volume_size=spec.volume_size,
+            storage_class_name=spec.storage_class_name,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[service]),
+        )
+
+
+def _arguments(mtu: int) -> list[str]:
+    certificates = zip(("tlscacert", "tlscert", "tlskey"), DOCKER_CERTS, strict=True)
+    return [
+        "dockerd",
+        "--host=unix:///var/run/docker.sock",
+        f"--host=tcp://0.0.0.0:{net.DOCKER_PORT}",
+        "--tlsverify",
+        *(f"--{flag}={SERVER_CERTS_PATH}/{file}" for flag, file in certificates),
+        f"--mtu={mtu}",
+        # `--mtu` is for the default bridge alone; compose and buildx make networks of their own.
+        f"--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}",
+    ]
+
+
+def _version_over_tls() -> list[str]:
+    certificates = zip(("tlscacert", "tlscert", "tlskey"), DOCKER_CERTS, strict=True)
+    return [
+        "docker",
+        f"--host=tcp://localhost:{net.DOCKER_PORT}",
+        "--tlsverify",
+        *(f"--{flag}={CLIENT_CERTS_PATH}/{file}" for flag, file in certificates),
+        "version",
+    ]
+
+
+def _version_over_socket() -> list[str]:
+    return ["docker", "--host=unix:///var/run/docker.sock", "version"]
+
+
+def daemon_json(spec: SharedDockerDaemonSpec) -> dict[str, Any]:
+    """Return the daemon's configuration: limits of the build cache and logs, and registries."""
+    volume = int(quantity(spec.volume_size))
+    settings: dict[str, Any] = {
+        "builder": {
+            "gc": {
+                "enabled": True,
+                "defaultReservedSpace": str(volume // 10),
+                "defaultMaxUsedSpace": str(volume * spec.build_cache_percent // 100),
+                "defaultMinFreeSpace": str(volume // 10),
+            }
+        },
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "3"},
+    }
+    if spec.registry_mirrors:
+        settings["registry-mirrors"] = spec.registry_mirrors
+    if spec.insecure_registries:
+        settings["insecure-registries"] = spec.insecure_registries
+    return settings

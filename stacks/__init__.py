@@ -1,0 +1,1 @@
+"""Settings of the stacks: one file an environment, and the loader that reads them."""

@@ -1,0 +1,129 @@
+"""Runs a program against mocks and records every raw registration, as the engine would get it."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from google.protobuf import json_format
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
+
+SECRET = "4dabf18193072939515e22adb298388d"
+
+
+class _Mocks(Mocks):
+    """Fills in what the providers compute."""
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        state = dict(args.inputs)
+        computed = {
+            "random:index/randomPassword:RandomPassword": {"result": f"secret-{args.name}"},
+            "random:index/randomId:RandomId": {"hex": f"hex-{args.name}"},
+            "tls:index/privateKey:PrivateKey": {"privateKeyPem": f"key-{args.name}"},
+            "tls:index/certRequest:CertRequest": {"certRequestPem": f"csr-{args.name}"},
+            "tls:index/selfSignedCert:SelfSignedCert": {"certPem": f"cert-{args.name}"},
+            "tls:index/locallySignedCert:LocallySignedCert": {"certPem": f"cert-{args.name}"},
+            "aws:s3/bucket:Bucket": {"bucket": args.name, "arn": f"arn:aws:s3:::{args.name}"},
+            "aws:iam/role:Role": {"arn": f"arn:aws:iam::123456789012:role/{args.name}"},
+            "aws:iam/accessKey:AccessKey": {"secret": f"secret-{args.name}"},
+        }
+        state = {**computed.get(args.typ, {}), **state}
+        if args.typ.startswith("kubernetes:") and "metadata" in state:
+            state["metadata"] = {"name": f"{args.name}-auto", **state["metadata"]}
+        if args.typ.startswith("aws:iam"):
+            state.setdefault("name", args.name)
+        return f"{args.name}-id", state
+
+    def call(self, args: MockCallArgs) -> Any:
+        raise AssertionError(f"the components call no functions: {args.token}")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One resource as it was registered."""
+
+    type: str
+    name: str
+    parent: str
+    inputs: dict[str, Any]
+    request: Any
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Return the inputs with the secrets' envelopes taken off."""
+        opened: dict[str, Any] = _open(self.inputs)
+        return opened
+
+
+def _open(value: Any) -> Any:
+    if isinstance(value, dict):
+        if SECRET in value:
+            return _open(value["value"])
+        return {key: _open(item) for key, item in value.items()}
+    return [_open(item) for item in value] if isinstance(value, list) else value
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a value with every secret taken out: what anybody may read."""
+    if isinstance(value, dict):
+        if SECRET in value:
+            return "[secret]"
+        return {key: without_secrets(item) for key, item in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+class Recorder(MockMonitor):
+    """A mock engine that keeps what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(_Mocks())
+        self.registrations: list[Registration] = []
+        self.outputs: dict[str, dict[str, Any]] = {}
+
+    def RegisterResource(self, request: Any) -> Any:
+        inputs = json_format.MessageToDict(request.object)
+        self.registrations.append(
+            Registration(request.type, request.name, request.parent, inputs, request)
+        )
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        assert request.urn not in self.outputs, f"{request.urn} registers its outputs twice"
+        self.outputs[request.urn] = json_format.MessageToDict(request.outputs)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+    def of_type(self, suffix: str) -> list[Registration]:
+        """Return the resources whose type ends so."""
+        return [made for made in self.registrations if made.type.endswith(suffix)]
+
+    def one(self, suffix: str, name: str | None = None) -> Registration:
+        """Return the one resource whose type ends so, of that name if one is given."""
+        found = [made for made in self.of_type(suffix) if name in (None, made.name)]
+        assert len(found) == 1, f"{suffix} {name}: {[made.name for made in found]}"
+        return found[0]
+
+    def readable(self) -> str:
+        """Return all that was registered, without what is marked as a secret."""
+        return json.dumps([without_secrets(made.inputs) for made in self.registrations])
+
+
+def deploy(program: Callable[[], object], *, preview: bool = False) -> Recorder:
+    """Run a program to its end; errors in it, and in `apply`, are raised."""
+    recorder = Recorder()
+    pulumi.runtime.set_mocks(
+        _Mocks(), project="gitlab-runner-k8s", stack="test", preview=preview, monitor=recorder
+    )
+
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
+    def run() -> None:
+        program()
+
+    run()
+    return recorder
+
+
+def token(kind: str = "glrt") -> str:
+    """Return a made-up token that is found nowhere else."""
+    return f"{kind}-{uuid.uuid4().hex}"
