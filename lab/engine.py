@@ -1,0 +1,134 @@
+"""The real Pulumi engine, with its state in a directory and, where needed, stand-in providers."""
+
+import os
+import runpy
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pulumi import automation as auto
+
+from lab.certificates import write_private
+from lab.console import LabError
+from lab.paths import LOGS, ROOT, STATE
+from lab.toolchain import tool
+
+PROVIDERS = ("kubernetes", "random", "tls")
+
+
+def provider_mode() -> str:
+    """Return `plugin` or `standin`, by LAB_PROVIDERS or by what is installed.
+
+    Raises:
+        LabError: LAB_PROVIDERS is none of plugin, standin and auto.
+    """
+    wanted = os.environ.get("LAB_PROVIDERS", "auto")
+    if wanted not in {"plugin", "standin", "auto"}:
+        raise LabError(f"LAB_PROVIDERS must be plugin, standin or auto, got '{wanted}'")
+    if wanted != "auto":
+        return wanted
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    plugins = home / "plugins"
+    installed = [any(plugins.glob(f"resource-{name}-v*")) for name in PROVIDERS]
+    return "plugin" if all(installed) else "standin"
+
+
+@contextmanager
+def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
+    """Serve the providers; yield the environment by which the engine finds them."""
+    environment = {"KUBECONFIG": str(kubeconfig)}
+    if mode == "plugin":
+        yield environment
+        return
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / "providers.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab.providers"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        addresses = process.stdout.readline().strip()
+        if not addresses:
+            raise LabError(f"the stand-in providers did not start; see {LOGS / 'providers.log'}")
+        yield {**environment, "PULUMI_DEBUG_PROVIDERS": addresses}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _passphrase() -> str:
+    path = STATE / "passphrase"
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32).encode())
+    return path.read_text()
+
+
+def select_stack(
+    name: str,
+    program: Callable[[], None],
+    work_dir: Path,
+    project: str,
+    environment: dict[str, str],
+) -> auto.Stack:
+    """Return a stack with its state below the lab's directory, made when it is not there.
+
+    Args:
+        name: Name of the stack.
+        program: The Pulumi program; it runs in this process, so no language host is needed.
+        work_dir: Where Pulumi.yaml is; the engine writes the stack's file there.
+        project: Name of the project.
+        environment: What `providers` yielded.
+    """
+    state = STATE / "pulumi"
+    state.mkdir(parents=True, exist_ok=True)
+    command = auto.PulumiCommand(root=str(_command_root()))
+    return auto.create_or_select_stack(
+        stack_name=name,
+        project_name=project,
+        program=program,
+        opts=auto.LocalWorkspaceOptions(
+            work_dir=str(work_dir),
+            pulumi_command=command,
+            env_vars={
+                **environment,
+                "PULUMI_BACKEND_URL": f"file://{state}",
+                "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                "PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK": "true",
+            },
+        ),
+    )
+
+
+def _command_root() -> Path:
+    """Return a directory with `bin/pulumi`, as the Automation API wants it."""
+    root = STATE / "pulumi-cli"
+    link = root / "bin/pulumi"
+    if not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tool("pulumi"))
+    return root
+
+
+def program_of(path: Path) -> Callable[[], None]:
+    """Return a program file as a function."""
+
+    def run() -> None:
+        runpy.run_path(str(path), run_name="__main__")
+
+    return run

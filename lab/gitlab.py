@@ -1,0 +1,119 @@
+"""Stand-in for GitLab: serves git repositories over HTTP and answers for one runner token."""
+
+import io
+import secrets
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import cluster, images
+from lab.certificates import write_private
+from lab.console import LabError, step
+from lab.paths import BIN, KUBECONFIG, STATE
+
+NAMESPACE = "lab"
+URL = "http://gitlab.lab.svc.cluster.local:8080"
+PROJECT = "demo/app"
+PROJECT_ID = 42
+REPOSITORY = f"{URL}/{PROJECT}.git"
+_LABELS = {"app": "gitlab"}
+
+
+def runner_token() -> str:
+    """Return the token of the lab's runner, made once."""
+    path = STATE / "runner-token"
+    if not path.exists():
+        write_private(path, f"glrt-{secrets.token_urlsafe(20)}".encode())
+    return path.read_text()
+
+
+def up() -> None:
+    """Start the stand-in."""
+    # The image of the jobs: it has git with its HTTP backend, and perl for git.
+    container = {
+        "name": "gitlab",
+        "image": images.reference("docker"),
+        "command": ["perl", "/config/gitlab.pl", "8080", "/repositories", "/config/token"],
+        "volumeMounts": [
+            {"name": "repositories", "mountPath": "/repositories"},
+            {"name": "config", "mountPath": "/config"},
+        ],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    pod = {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        "volumes": [
+            {"name": "repositories", "emptyDir": {}},
+            {"name": "config", "secret": {"secretName": "gitlab"}},
+        ],
+    }
+    server = Path(__file__).with_suffix(".pl").read_text()
+    deployment = cluster.deployment("gitlab", NAMESPACE, _LABELS, pod)
+    # Never two at once: what is pushed must reach the one that serves.
+    deployment["spec"]["strategy"] = {"type": "Recreate"}
+    with step("starting GitLab's stand-in"):
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "gitlab", "namespace": NAMESPACE},
+                "stringData": {"token": runner_token(), "gitlab.pl": server},
+            },
+            deployment,
+            cluster.service("gitlab", NAMESPACE, _LABELS, [{"port": 8080}]),
+        )
+        cluster.rollout(NAMESPACE, "deployment/gitlab")
+
+
+_PUSH = f"""set -eu
+repository=/repositories/{PROJECT}.git
+[ -d "$repository" ] || git init -q --bare -b main "$repository"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git clone -q "$repository" "$work" 2> /dev/null
+cd "$work"
+git config user.name demo
+git config user.email demo@example.com
+git checkout -q -B main
+git rm -rfq --ignore-unmatch .
+tar -xf -
+git add -A
+git commit -q --allow-empty -m "$1"
+git push -q origin main
+git rev-parse HEAD
+"""
+
+
+def push(files: Mapping[str, bytes], message: str = "change") -> str:
+    """Commit the files to the project's main branch, which then holds just them.
+
+    Args:
+        files: Contents by path.
+        message: The commit's message.
+
+    Returns:
+        The commit's SHA.
+
+    Raises:
+        LabError: the repository did not take them.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o644
+            tar.addfile(info, io.BytesIO(data))
+    command = [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", "-n", NAMESPACE, "exec", "-i"]
+    result = subprocess.run(
+        [*command, "deployment/gitlab", "--", "/bin/sh", "-c", _PUSH, "push", message],
+        input=packed.getvalue(),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    if result.returncode != 0:
+        raise LabError(f"pushing to {REPOSITORY} failed: {result.stderr.decode()[-500:]}")
+    return result.stdout.decode().strip()

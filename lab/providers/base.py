@@ -1,0 +1,287 @@
+"""The provider protocol, once for all stand-ins: a resource type is a small class."""
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, empty_pb2, json_format, struct_pb2
+from google.rpc import status_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What the engine sends in a preview for a value that is not known yet."""
+
+Properties = dict[str, Any]
+
+
+class Failure(Exception):
+    """An operation failed; the message is for the user and carries no secret."""
+
+
+class InitFailure(Failure):
+    """An object was made but did not become ready: the engine keeps it in the state."""
+
+    def __init__(self, message: str, identity: str, outputs: Properties) -> None:
+        super().__init__(message)
+        self.identity, self.outputs = identity, outputs
+
+
+@dataclass
+class Change:
+    """What a diff found: paths by what they ask for."""
+
+    updates: list[str] = field(default_factory=list)
+    replaces: list[str] = field(default_factory=list)
+    delete_first: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an operation knows beside the properties."""
+
+    urn: str
+    preview: bool = False
+    timeout: float = 0
+
+    @property
+    def name(self) -> str:
+        """Return the resource's name in Pulumi."""
+        return self.urn.rpartition("::")[2]
+
+
+class Resource:
+    """A resource type. By default any change of an input replaces the resource."""
+
+    def check(self, call: Call, olds: Properties, news: Properties) -> Properties:
+        """Return the inputs with their defaults.
+
+        Raises:
+            Failure: the inputs are not valid.
+        """
+        return news
+
+    def diff(self, call: Call, inputs: Properties, outputs: Properties, news: Properties) -> Change:
+        """Compare the inputs of the last update with the new ones."""
+        return Change(replaces=changed_paths(inputs, news))
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        """Make the resource; return its id and outputs. In a preview, only what is known."""
+        raise NotImplementedError
+
+    def read(
+        self, call: Call, identity: str, inputs: Properties, outputs: Properties
+    ) -> tuple[Properties, Properties] | None:
+        """Return inputs and outputs as they are now; None when the resource is gone."""
+        return inputs, outputs
+
+    def update(
+        self, call: Call, identity: str, outputs: Properties, news: Properties
+    ) -> Properties:
+        """Change the resource in place; return its outputs."""
+        return {**outputs, **news}
+
+    def delete(self, call: Call, identity: str, outputs: Properties) -> None:
+        """Delete the resource; no error when it is gone."""
+
+
+def has_unknown(value: Any) -> bool:
+    """Tell whether anything in a value is not known yet."""
+    if isinstance(value, dict):
+        return any(has_unknown(item) for item in value.values())
+    if isinstance(value, list):
+        return any(has_unknown(item) for item in value)
+    return bool(value == UNKNOWN)
+
+
+def changed_paths(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return the paths of everything that differs between two values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        paths = []
+        for key in sorted({*old, *new}):
+            plain = key.replace("_", "").isalnum()
+            part = f".{key}" if plain and path else key if plain else f'["{key}"]'
+            paths += changed_paths(old.get(key), new.get(key), path + part)
+        return paths
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [item for n, (a, b) in pairs for item in changed_paths(a, b, f"{path}[{n}]")]
+    return [] if old == new else [path]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with whole numbers as integers: the wire has floats alone."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _read(struct: struct_pb2.Struct) -> Properties:
+    properties: Properties = _plain(json_format.MessageToDict(struct))
+    return properties
+
+
+def _write(properties: Properties) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    json_format.ParseDict(properties, struct)
+    return struct
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """A provider of some resource types.
+
+    Secrets reach it in clear and leave as the engine marks them: those of the inputs, and those
+    that the SDK names.
+    """
+
+    def __init__(self, name: str, resources: dict[str, Resource]) -> None:
+        self.name, self.resources = name, resources
+        self.config: Properties = {}
+
+    def _resource(self, urn: str, context: grpc.ServicerContext) -> Resource:
+        kind = urn.split("::")[2].rpartition("$")[2]
+        resource = self.resources.get(kind)
+        if resource is None:
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"the stand-in for the provider '{self.name}' does not serve {kind}",
+            )
+            raise AssertionError
+        return resource
+
+    def _fail(self, context: grpc.ServicerContext, error: Exception) -> None:
+        message = str(error)
+        if isinstance(error, InitFailure):
+            detail = any_pb2.Any()
+            detail.Pack(
+                provider_pb2.ErrorResourceInitFailed(
+                    id=error.identity, properties=_write(error.outputs), reasons=[message]
+                )
+            )
+            status = status_pb2.Status(
+                code=grpc.StatusCode.UNKNOWN.value[0], message=message, details=[detail]
+            )
+            context.set_trailing_metadata(
+                (("grpc-status-details-bin", status.SerializeToString()),)
+            )
+        elif not isinstance(error, Failure):
+            traceback.print_exc()
+        context.abort(grpc.StatusCode.UNKNOWN, message)
+
+    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return provider_pb2.ProviderHandshakeResponse()
+
+    def Attach(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return empty_pb2.Empty()
+
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return empty_pb2.Empty()
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return plugin_pb2.PluginInfo(version="0.0.0")
+
+    def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return provider_pb2.GetSchemaResponse(
+            schema=f'{{"name": "{self.name}", "version": "0.0.0"}}'
+        )
+
+    def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
+
+    def Configure(self, request: Any, context: Any) -> Any:  # noqa: D102
+        self.config = _read(request.args)
+        return provider_pb2.ConfigureResponse(supportsPreview=True)
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            inputs = resource.check(Call(request.urn), _read(request.olds), _read(request.news))
+        except Failure as failure:
+            return provider_pb2.CheckResponse(
+                inputs=request.news, failures=[provider_pb2.CheckFailure(reason=str(failure))]
+            )
+        return provider_pb2.CheckResponse(inputs=_write(inputs))
+
+    def Diff(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            change = resource.diff(
+                Call(request.urn),
+                _read(request.old_inputs),
+                _read(request.olds),
+                _read(request.news),
+            )
+        except Exception as error:
+            self._fail(context, error)
+            raise AssertionError from error
+        kinds = provider_pb2.PropertyDiff
+        detailed = {path: kinds(kind=kinds.UPDATE, inputDiff=True) for path in change.updates}
+        detailed |= {
+            path: kinds(kind=kinds.UPDATE_REPLACE, inputDiff=True) for path in change.replaces
+        }
+        response = provider_pb2.DiffResponse
+        return response(
+            changes=response.DIFF_SOME if detailed else response.DIFF_NONE,
+            replaces=change.replaces,
+            diffs=[*change.updates, *change.replaces],
+            deleteBeforeReplace=change.delete_first,
+            detailedDiff=detailed,
+            hasDetailedDiff=True,
+        )
+
+    def Create(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            identity, outputs = resource.create(
+                Call(request.urn, request.preview, request.timeout), _read(request.properties)
+            )
+        except Exception as error:
+            self._fail(context, error)
+            raise AssertionError from error
+        return provider_pb2.CreateResponse(id=identity, properties=_write(outputs))
+
+    def Read(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            found = resource.read(
+                Call(request.urn), request.id, _read(request.inputs), _read(request.properties)
+            )
+        except Exception as error:
+            self._fail(context, error)
+            raise AssertionError from error
+        if found is None:
+            return provider_pb2.ReadResponse()
+        inputs, outputs = found
+        return provider_pb2.ReadResponse(
+            id=request.id, inputs=_write(inputs), properties=_write(outputs)
+        )
+
+    def Update(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            outputs = resource.update(
+                Call(request.urn, request.preview, request.timeout),
+                request.id,
+                _read(request.olds),
+                _read(request.news),
+            )
+        except Exception as error:
+            self._fail(context, error)
+            raise AssertionError from error
+        return provider_pb2.UpdateResponse(properties=_write(outputs))
+
+    def Delete(self, request: Any, context: Any) -> Any:  # noqa: D102
+        resource = self._resource(request.urn, context)
+        try:
+            resource.delete(
+                Call(request.urn, timeout=request.timeout), request.id, _read(request.properties)
+            )
+        except Exception as error:
+            self._fail(context, error)
+            raise AssertionError from error
+        return empty_pb2.Empty()

@@ -1,0 +1,182 @@
+"""The programs that the lab needs, built once from pinned Go modules."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.console import LabError, say
+from lab.paths import BIN, LOGS, ROOT
+
+MINIMUM_GO = (1, 25)
+MINIMUM_PULUMI = (3, 237)
+_KUBERNETES = "1.34.2"
+_PULUMI = "3.250.0"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A program, how it is built, and how long that takes on two cores with empty caches."""
+
+    name: str
+    module: str
+    package: str
+    flags: str
+    links: tuple[str, ...]
+    seconds: int
+
+
+PARTS = (
+    Part(
+        "pulumi",
+        "pulumi",
+        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{_PULUMI}",
+        (),
+        240,
+    ),
+    Part(
+        "lab-kubernetes",
+        "kubernetes",
+        ".",
+        f"-X k8s.io/component-base/version.gitVersion=v{_KUBERNETES}"
+        " -X k8s.io/component-base/version.gitMajor=1"
+        " -X k8s.io/component-base/version.gitMinor=34"
+        f" -X k8s.io/client-go/pkg/version.gitVersion=v{_KUBERNETES}",
+        (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+            "kubectl",
+            "coredns",
+        ),
+        300,
+    ),
+    Part("helm", "kubernetes", "helm.sh/helm/v3/cmd/helm", "", (), 20),
+    Part("lab-minio", "minio", ".", "", ("minio", "mc"), 120),
+)
+"""Seconds: measured on 2 cores with no Go cache, with room for the downloads."""
+
+
+def tool(name: str) -> Path:
+    """Return the path of a program that `ensure` provided."""
+    path = BIN / name
+    if not path.exists():
+        raise LabError(f"{name} is not built yet; run 'make up' first")
+    return path
+
+
+def _version(command: list[str]) -> tuple[int, int] | None:
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    match = re.search(r"(\d+)\.(\d+)", output)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _installed_pulumi() -> str | None:
+    """Return the machine's own Pulumi CLI when it is recent enough."""
+    found = shutil.which("pulumi")
+    version = _version([found, "version"]) if found else None
+    return found if version and version >= MINIMUM_PULUMI else None
+
+
+def _sources(part: Part) -> list[Path]:
+    folder = ROOT / "lab/tools" / part.module
+    return [path for path in sorted(folder.iterdir()) if path.suffix in {".go", ".mod", ".sum"}]
+
+
+def fingerprint(part: Part) -> str:
+    """Return what changes when a part has to be built again."""
+    hasher = hashlib.sha256(f"{part.package} {part.flags} static".encode())
+    for path in _sources(part):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def _stamp(part: Part) -> Path:
+    return BIN / f".{part.name}.built"
+
+
+def _is_built(part: Part) -> bool:
+    stamp = _stamp(part)
+    built = stamp.exists() and stamp.read_text() == fingerprint(part)
+    return built and (BIN / part.name).exists()
+
+
+def _build(part: Part, remaining: int) -> None:
+    log = LOGS / f"build-{part.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {part.flags}"]
+    start = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "-o", str(BIN / part.name), part.package],
+            cwd=ROOT / "lab/tools" / part.module,
+            # Static: the same programs go into images without a C library.
+            env={
+                **os.environ,
+                "GOFLAGS": "-mod=readonly",
+                "GOTOOLCHAIN": "local",
+                "CGO_ENABLED": "0",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        while True:
+            try:
+                code = process.wait(timeout=10)
+                break
+            except subprocess.TimeoutExpired:
+                elapsed = int(time.monotonic() - start)
+                left = max(remaining - elapsed, 0)
+                say(f"  building {part.name}: {elapsed} s, at most about {left} s left in all")
+    if code != 0:
+        end = "\n".join(log.read_text().splitlines()[-10:])
+        raise LabError(f"building {part.name} failed ({log}):\n{end}")
+    for link in part.links:
+        (BIN / link).unlink(missing_ok=True)
+        (BIN / link).symlink_to(part.name)
+    _stamp(part).write_text(fingerprint(part))
+    say(f"  built {part.name}: {time.monotonic() - start:.0f} s")
+
+
+def ensure() -> None:
+    """Build what is missing or has changed.
+
+    Raises:
+        LabError: Go is missing or too old, or a build failed.
+    """
+    BIN.mkdir(parents=True, exist_ok=True)
+    installed = _installed_pulumi()
+    missing = []
+    for part in PARTS:
+        if part.name == "pulumi" and installed:
+            (BIN / "pulumi").unlink(missing_ok=True)
+            (BIN / "pulumi").symlink_to(installed)
+        elif not _is_built(part):
+            missing.append(part)
+    if not missing:
+        return
+    wanted = ".".join(map(str, MINIMUM_GO))
+    version = _version(["go", "env", "GOVERSION"])
+    if version is None:
+        raise LabError(f"go is missing: install Go {wanted} or newer (https://go.dev/doc/install)")
+    if version < MINIMUM_GO:
+        raise LabError(f"go is {version[0]}.{version[1]}: the lab needs {wanted} or newer")
+    remaining = sum(part.seconds for part in missing)
+    say(
+        f"  building {', '.join(part.name for part in missing)} from source, once: up to "
+        f"{remaining // 60 + 1} min on 2 cores, much less with a warm Go cache"
+    )
+    for part in missing:
+        _build(part, remaining)
+        remaining -= part.seconds

@@ -1,0 +1,113 @@
+"""`make up`: everything from nothing to a running platform, and what it needs around it."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation as auto
+
+from lab import cluster, engine, gitlab, images, packages, registry, toolchain
+from lab.console import say, step
+from lab.paths import KUBECONFIG, ROOT, STATE
+
+STACK = "local"
+PROJECT = "gitlab-runner-k8s"
+WORKSPACE = STATE / "workspace"
+
+
+def _settings() -> dict[str, Any]:
+    """Return the stack's file with what only this machine knows: images and chart."""
+    settings: dict[str, Any] = yaml.safe_load((ROOT / f"stacks/Pulumi.{STACK}.yaml").read_text())
+    config = settings["config"]
+    runner = config[f"{PROJECT}:runner"]
+    runner["image"] = images.reference("gitlab-runner")
+    runner["defaultImage"] = images.reference("docker")
+    runner["helperImage"] = images.reference("docker")
+    runner["chart"] = {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
+    config[f"{PROJECT}:cache"]["minio"]["image"] = images.reference("minio")
+    config[f"{PROJECT}:dockerDaemon"]["image"] = images.reference("docker")
+    return settings
+
+
+def write_workspace(changes: dict[str, Any] | None = None) -> Path:
+    """Write the project's file and the stack's, where the engine may write too.
+
+    Args:
+        changes: Configuration to set beside, or in place of, that of the stack's file.
+    """
+    stacks = WORKSPACE / "stacks"
+    stacks.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "Pulumi.yaml", WORKSPACE / "Pulumi.yaml")
+    target = stacks / f"Pulumi.{STACK}.yaml"
+    kept = yaml.safe_load(target.read_text()) if target.exists() else {}
+    settings = _settings()
+    settings["config"] |= changes or {}
+    # The engine keeps the salt of the secrets' encryption there.
+    if "encryptionsalt" in kept:
+        settings["encryptionsalt"] = kept["encryptionsalt"]
+    target.write_text(yaml.safe_dump(settings))
+    return WORKSPACE
+
+
+def select(environment: dict[str, str], changes: dict[str, Any] | None = None) -> auto.Stack:
+    """Return the stack of the repository's own program, configured for the lab."""
+    stack = engine.select_stack(
+        STACK,
+        engine.program_of(ROOT / "__main__.py"),
+        write_workspace(changes),
+        PROJECT,
+        environment,
+    )
+    token = auto.ConfigValue(gitlab.runner_token(), secret=True)
+    stack.set_config("runnerToken", token)
+    return stack
+
+
+def summary(result: auto.UpResult) -> str:
+    """Return the changes of an update in one line."""
+    changes = result.summary.resource_changes or {}
+    parts = [f"{count} {name}" for name, count in sorted(changes.items())]
+    return ", ".join(parts) or "nothing"
+
+
+def show_outputs(stack: auto.Stack) -> None:
+    """Print the stack's outputs; secrets stay hidden."""
+    outputs = stack.outputs()
+    width = max(len(name) for name in outputs)
+    for name, value in sorted(outputs.items()):
+        shown = "[secret]" if value.secret else value.value
+        say(f"  {name:<{width}}  {shown if isinstance(shown, str) else json.dumps(shown)}")
+
+
+def up() -> None:
+    """Bring up tools, cluster, surroundings and platform; each is kept if it is there."""
+    say("tools")
+    packages.ensure()
+    toolchain.ensure()
+    images.build_all()
+    say("cluster")
+    cluster.up()
+    registry.up()
+    gitlab.up()
+    mode = engine.provider_mode()
+    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart, runner: stand-ins)")
+    with engine.providers(mode, KUBECONFIG) as environment:
+        stack = select(environment)
+        with step("pulumi up"):
+            result = stack.up(on_output=_show_line, color="never")
+        say(f"  changes: {summary(result)}")
+        say("outputs")
+        show_outputs(stack)
+    say(f"\nready: export KUBECONFIG={KUBECONFIG}, PATH has kubectl in {toolchain.BIN}")
+
+
+_MODES = {"plugin": "the real plugins", "standin": "stand-ins"}
+
+
+def _show_line(line: str) -> None:
+    # What is done to resources and what went wrong; the rest stands in the outputs.
+    if any(word in line for word in (" created", " updated", " deleted", " replaced", "error")):
+        print(f"    {line.strip()[:160]}", file=sys.stdout, flush=True)
