@@ -11,7 +11,7 @@ from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, packages, registry, toolchain
 from lab.console import say, step
-from lab.paths import KUBECONFIG, ROOT, STATE
+from lab.paths import BIN, KUBECONFIG, ROOT, STATE
 
 STACK = "local"
 PROJECT = "gitlab-runner-k8s"
@@ -101,7 +101,7 @@ def up() -> None:
         say(f"  changes: {summary(result)}")
         say("outputs")
         show_outputs(stack)
-    say(f"\nready: export KUBECONFIG={KUBECONFIG}, PATH has kubectl in {toolchain.BIN}")
+    say(f"\nready: export KUBECONFIG={KUBECONFIG}, kubectl is in {BIN}")
 
 
 _MODES = {"plugin": "the real plugins", "standin": "stand-ins"}

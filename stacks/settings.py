@@ -25,17 +25,20 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
 
 
-def _named(value: Any) -> Any:
+def _named(value: Any, path: str, problems: list[str]) -> Any:
     """Return a value with its keys in snake_case, as the arguments spell them."""
-    if isinstance(value, Mapping):
-        named = {}
-        for key, item in value.items():
-            name = _snake(str(key))
-            # A key that is snake_case already is not one of the schema.
-            known = name if camel(name) == key else str(key)
-            named[known] = item if name in _FREE else _named(item)
-        return named
-    return [_named(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_named(item, f"{path}[{n}]", problems) for n, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
+    named = {}
+    for key, item in value.items():
+        name, place = _snake(str(key)), f"{path}.{key}" if path else str(key)
+        if camel(name) != key:
+            problems.append(f"{place}: unknown key; did you mean '{camel(name)}'?")
+        else:
+            named[name] = item if name in _FREE else _named(item, place, problems)
+    return named
 
 
 def _parsed(text: str) -> Any:
@@ -68,7 +71,7 @@ def parse(
         for key in SECRETS
         if key in values and key not in secrets
     ]
-    args = _named(values)
+    args = _named(values, "", problems)
     try:
         validate(RunnerPlatformSpec, args, where, spell=camel)
     except ArgsError as invalid:

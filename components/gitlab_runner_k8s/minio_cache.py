@@ -95,11 +95,11 @@ class MinioCache(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        args: MinioCacheArgs | None = None,
+        args: MinioCacheArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(token("MinioCache"), name, {}, opts)
-        spec = validate(MinioCacheSpec, args or {}, f"MinioCache '{name}'")
+        spec = validate(MinioCacheSpec, args, f"MinioCache '{name}'")
         child = pulumi.ResourceOptions(parent=self)
         service_name = f"{name}-minio"
         host = concat(service_name, ".", spec.namespace, ".svc.", spec.cluster_domain)

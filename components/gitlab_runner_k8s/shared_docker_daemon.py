@@ -110,11 +110,11 @@ class SharedDockerDaemon(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        args: SharedDockerDaemonArgs | None = None,
+        args: SharedDockerDaemonArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__(token("SharedDockerDaemon"), name, {}, opts)
-        spec = validate(SharedDockerDaemonSpec, args or {}, f"SharedDockerDaemon '{name}'")
+        spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
         child = pulumi.ResourceOptions(parent=self)
         host = concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
         self.docker_host = pulumi.Output.from_input(concat("tcp://", host, f":{net.DOCKER_PORT}"))

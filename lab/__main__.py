@@ -1,0 +1,75 @@
+"""The lab's command line: `python -m lab up|down|status|verify`."""
+
+import argparse
+import sys
+
+from pulumi.automation import errors
+
+from lab.console import LabError, fail, say
+from lab.paths import KUBECONFIG, STATE
+
+
+def _up() -> None:
+    from lab import up
+
+    up.up()
+
+
+def _down() -> None:
+    from lab import cluster
+
+    if not STATE.exists():
+        say("nothing is running")
+        return
+    cluster.down()
+    say("stopped; what was built stays in the cache for the next time")
+
+
+def _status() -> None:
+    from lab import cluster
+
+    for name, pid in cluster.status().items():
+        say(f"  {name:<24} {f'pid {pid}' if pid else 'not running'}")
+    if all(cluster.status().values()):
+        say("")
+        say(cluster.kubectl("get", "pods", "-A").rstrip())
+        say(f"\nexport KUBECONFIG={KUBECONFIG}")
+
+
+def _verify() -> None:
+    from lab import verify
+
+    verify.main()
+
+
+_COMMANDS = {
+    "up": (_up, "bring up the cluster and the platform; again, to apply changes"),
+    "down": (_down, "stop and remove everything that up made, but the cache"),
+    "status": (_status, "show what runs"),
+    "verify": (_verify, "run the same docker build twice and show that the second is warm"),
+}
+
+
+def main() -> int:
+    """Run a command; every error that the user can mend is one message."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (_, text) in _COMMANDS.items():
+        commands.add_parser(name, help=text)
+    command, _ = _COMMANDS[parser.parse_args().command]
+    try:
+        command()
+    except LabError as error:
+        fail(str(error))
+        return 1
+    except errors.CommandError as error:
+        fail(f"pulumi failed:\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        fail("interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Bad arguments: each is refused with its path, the rule and a fix, and nothing is registered."""
+
+from typing import Any
+
+import pulumi
+import pytest
+from gitlab_runner_k8s import (
+    ArgsError,
+    GitLabRunner,
+    MinioCache,
+    RunnerPlatform,
+    S3Cache,
+    SharedDockerDaemon,
+)
+
+from tests.harness import deploy, token
+
+DIGEST = "@sha256:" + "0" * 64
+URL = "https://gitlab.example.com"
+RUNNER: dict[str, Any] = {"gitlab_url": URL, "token_secret_name": "token"}
+PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1"
+S3: dict[str, Any] = {"region": "eu-central-1", "oidc_provider_arn": PROVIDER}
+DAEMON: dict[str, Any] = {"accept_shared_nodes": True}
+
+# What is wrong, and how the message must begin.
+BAD: list[tuple[Any, dict[str, Any], str]] = [
+    (GitLabRunner, {"gitlab_url": URL}, "exactly one of runner_token and token_secret_name"),
+    (GitLabRunner, {**RUNNER, "runner_token": token()}, "exactly one of runner_token and"),
+    (
+        GitLabRunner,
+        {"gitlab_url": URL, "runner_token": "GR1348941abcdefghijklmnop"},
+        "runner_token: must be a runner authentication token, this is a registration token",
+    ),
+    *[
+        (
+            GitLabRunner,
+            {"gitlab_url": URL, "runner_token": f"{prefix}abcdefghijklmnopqrstuvwx"},
+            "runner_token: must be a runner authentication token, this is",
+        )
+        for prefix in ("glpat-", "glcbt-", "gldt-", "glptt-", "glagent-", "glrtr-")
+    ],
+    (
+        GitLabRunner,
+        {"gitlab_url": URL, "runner_token": token() + "\n"},
+        "runner_token: must not begin or end with white space",
+    ),
+    (
+        GitLabRunner,
+        {"gitlab_url": URL, "runner_token": "glrt-short"},
+        "runner_token: must be 'glrt-' and at least 20 characters",
+    ),
+    *[
+        (GitLabRunner, {**RUNNER, "gitlab_url": url}, f"gitlab_url: {problem}")
+        for url, problem in (
+            ("gitlab.example.com", "must be an https:// URL"),
+            ("ftp://gitlab.example.com", "must be an https:// URL"),
+            ("https://user:word@gitlab.example.com", "must not carry credentials"),
+            ("https://gitlab.example.com/ci", "must be the address of GitLab itself"),
+            ("https://gitlab.example.com?a=b", "must not have a query"),
+        )
+    ],
+    (
+        GitLabRunner,
+        {**RUNNER, "gitlab_url": "http://gitlab.example.com"},
+        "gitlab_url must be https",
+    ),
+    *[
+        (GitLabRunner, {**RUNNER, "concurrent": value}, "concurrent: must be")
+        for value in (0, -1, True, "10", 10**9, 1.5, None, float("nan"))
+    ],
+    (
+        GitLabRunner,
+        {**RUNNER, "concurrent": 2, "request_concurrency": 3},
+        "request_concurrency (3) must not exceed concurrent (2)",
+    ),
+    (
+        GitLabRunner,
+        {**RUNNER, "concurent": 2},
+        "concurent: unknown key; did you mean 'concurrent'?",
+    ),
+    (
+        GitLabRunner,
+        {**RUNNER, "namespace": "same", "job_namespace": "same"},
+        "job_namespace must differ from namespace",
+    ),
+    (GitLabRunner, {**RUNNER, "namespace": "Not_A_Name"}, "namespace: must be a DNS-1123 label"),
+    *[
+        (GitLabRunner, {**RUNNER, "image": image}, f"image: {problem}")
+        for image, problem in (
+            ("gitlab/gitlab-runner:latest", "must be a full reference"),
+            ("docker.io/gitlab/gitlab-runner", "must be pinned by digest"),
+            ("docker.io/gitlab/gitlab-runner:19", "must be pinned by digest"),
+            (f"docker.io/gitlab/gitlab-runner:latest{DIGEST}", "must not be ':latest'"),
+            ("docker.io/gitlab/gitlab-runner:19@sha256:00", "must be a full reference"),
+        )
+    ],
+    *[
+        (GitLabRunner, {**RUNNER, "chart": {"version": version}}, f"chart.version: {problem}")
+        for version, problem in (
+            ("~0.92", "must be one exact version"),
+            ("0.80.0", "must be 0.88.2 or newer"),
+        )
+    ],
+    (
+        GitLabRunner,
+        {**RUNNER, "job_resources": {"cpu_request": "100Mb"}},
+        "job_resources.cpu_request: must be a Kubernetes quantity",
+    ),
+    (
+        GitLabRunner,
+        {**RUNNER, "job_resources": {"memory_limit": "500"}},
+        "job_resources.memory_limit: must be at least 1Mi",
+    ),
+    (
+        GitLabRunner,
+        {**RUNNER, "job_resources": {"cpu_request": "2", "cpu_limit": "1"}},
+        "job_resources: cpu_request (2) must not exceed cpu_limit (1)",
+    ),
+    (
+        GitLabRunner,
+        {**RUNNER, "environment": {"DOCKER_HOST": "tcp://other:2375"}},
+        "environment.DOCKER_HOST must not be set here",
+    ),
+    (
+        GitLabRunner,
+        {
+            **RUNNER,
+            "enable_privileged_jobs": True,
+            "docker": {"host": "tcp://d:2376", "client_secret_name": "c"},
+        },
+        "enable_privileged_jobs must be off",
+    ),
+    (
+        MinioCache,
+        {"image": f"docker.io/minio/minio:RELEASE.2025-09-07T16-13-09Z{DIGEST}"},
+        "image: cannot be pulled: deleted from Docker Hub",
+    ),
+    (
+        MinioCache,
+        {"image": f"quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z{DIGEST}"},
+        "image: cannot be pulled: refuses anonymous pulls",
+    ),
+    (MinioCache, {"engine": "minio"}, "image must be set for the engine 'minio'"),
+    (MinioCache, {"engine": "ceph"}, "engine: must be 'silo' or 'minio'"),
+    *[
+        (MinioCache, {"bucket": bucket}, f"bucket: {problem}")
+        for bucket, problem in (
+            ("ab", "must be 3 to 63"),
+            ("UPPER", "must be 3 to 63"),
+            ("a..b", "must be 3 to 63"),
+            ("10.0.0.1", "must not look like an IP"),
+            ("with.dots", "must not have dots"),
+            ("xn--bucket", "uses a prefix or suffix that S3 reserves"),
+            ("bucket--x-s3", "uses a prefix or suffix that S3 reserves"),
+        )
+    ],
+    *[
+        (MinioCache, {"volume_size": size}, f"volume_size: {problem}")
+        for size, problem in (
+            ("10G i", "must be a Kubernetes quantity"),
+            ("-1Gi", "must be a Kubernetes quantity"),
+            ("1e", "must be a Kubernetes quantity"),
+            ("0", "must be at least 1Gi"),
+        )
+    ],
+    (S3Cache, {"oidc_provider_arn": PROVIDER}, "region: is required"),
+    (S3Cache, {**S3, "region": "Frankfurt"}, "region: must be an AWS region"),
+    (S3Cache, {"region": "eu-central-1"}, "oidc_provider_arn must be set for the identity 'irsa'"),
+    (
+        S3Cache,
+        {**S3, "identity": "access-key"},
+        "oidc_provider_arn is only for the identity 'irsa'",
+    ),
+    (S3Cache, {**S3, "kms_key_arn": "alias/mine"}, "kms_key_arn: must be an ARN"),
+    (S3Cache, {**S3, "oidc_provider_arn": "arn:aws:iam:x"}, "oidc_provider_arn: must be an ARN"),
+    (SharedDockerDaemon, {}, "node_selector must name nodes of the daemon's own"),
+    (
+        SharedDockerDaemon,
+        {**DAEMON, "image": f"docker.io/library/docker:28.5.1-dind{DIGEST}"},
+        "image: must be Docker 29.3.1 or newer",
+    ),
+    (SharedDockerDaemon, {**DAEMON, "tls": False}, "tls: unknown key"),
+    (
+        SharedDockerDaemon,
+        {**DAEMON, "certificate_validity_hours": 100, "certificate_renewal_hours": 100},
+        "certificate_renewal_hours (100) must be less than certificate_validity_hours (100)",
+    ),
+    (
+        SharedDockerDaemon,
+        {**DAEMON, "certificate_validity_hours": 20000},
+        "certificate_validity_hours must be from 24 to 19800",
+    ),
+    (
+        SharedDockerDaemon,
+        {**DAEMON, "namespace": "same", "job_namespace": "same"},
+        "namespace must differ from job_namespace",
+    ),
+    (SharedDockerDaemon, {**DAEMON, "mtu": 70000}, "mtu: must be less than or equal to 9216"),
+    (
+        SharedDockerDaemon,
+        {**DAEMON, "insecure_registries": ["http://registry:5000"]},
+        "insecure_registries[0]: must be host or host:port",
+    ),
+    (
+        RunnerPlatform,
+        {**RUNNER, "cache": {"backend": "none", "minio": {}}},
+        "cache: minio is set and backend is 'none'",
+    ),
+    (RunnerPlatform, {**RUNNER, "cache": {"backend": "s3"}}, "cache: s3 must be set"),
+    (RunnerPlatform, {**RUNNER, "cache": {"backend": "nfs"}}, "cache.backend: must be"),
+    (
+        RunnerPlatform,
+        {**RUNNER, "namespaces": {"jobs": "gitlab-runner"}},
+        "namespaces: the four namespaces must differ",
+    ),
+    (
+        RunnerPlatform,
+        {**RUNNER, "namespaces": {"runner": "kube-system"}},
+        "namespaces: 'kube-system' is not for this",
+    ),
+    (
+        RunnerPlatform,
+        {**RUNNER, "docker_daemon": DAEMON, "runner": {"enable_privileged_jobs": True}},
+        "runner.enable_privileged_jobs must be off",
+    ),
+]
+
+
+@pytest.mark.parametrize(("component", "args", "message"), BAD)
+def test_bad_arguments_are_refused(component: Any, args: dict[str, Any], message: str) -> None:
+    caught: list[ArgsError] = []
+
+    def program() -> None:
+        try:
+            component("bad", args)
+        except ArgsError as error:
+            caught.append(error)
+
+    recorder = deploy(program)
+    assert len(caught) == 1
+    assert any(problem.startswith(message) for problem in caught[0].problems), caught[0]
+    made = [made.type for made in recorder.registrations if made.name != "gitlab-runner-k8s-test"]
+    assert made in ([], [f"gitlab-runner-k8s:index:{component.__name__}"])
+
+
+def test_all_problems_come_together_and_secrets_stay_hidden() -> None:
+    bad = {"gitlab_url": "nowhere", "runner_token": "glpat-verysecretverysecret", "concurrent": 0}
+    with pytest.raises(ArgsError) as caught:
+        deploy(lambda: GitLabRunner("bad", bad))  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 3
+    assert "verysecret" not in str(caught.value)
+    assert str(caught.value).startswith("GitLabRunner 'bad': 3 problems, nothing was registered")
+
+
+def test_values_that_are_not_known_yet_pass() -> None:
+    def program() -> None:
+        unknown = pulumi.Output.from_input("https://gitlab.example.com").apply(lambda url: url)
+        GitLabRunner("ok", {"gitlab_url": unknown, "token_secret_name": unknown})
+
+    assert deploy(program).one(":Release").plain["values"]["gitlabUrl"] == URL
