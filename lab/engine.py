@@ -115,6 +115,11 @@ def select_stack(
     )
 
 
+def state_text(name: str, project: str) -> str:
+    """Return a stack's state as it is on disk, where secrets are encrypted."""
+    return (STATE / f"pulumi/.pulumi/stacks/{project}/{name}.json").read_text()
+
+
 def _command_root() -> Path:
     """Return a directory with `bin/pulumi`, as the Automation API wants it."""
     root = STATE / "pulumi-cli"

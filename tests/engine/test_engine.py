@@ -1,0 +1,112 @@
+"""The real engine with the stand-in providers: what users of the components rely on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pulumi_random as random
+import pulumi_tls as tls
+import pytest
+from pulumi import automation as auto
+
+from lab import engine
+from lab.paths import BIN, KUBECONFIG
+from tests.required import missing
+
+pytestmark = pytest.mark.engine
+PROJECT = "engine-test"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    if not (BIN / "pulumi").exists():
+        missing("the Pulumi CLI is not built (make up)")
+    with engine.providers("standin", KUBECONFIG) as served:
+        yield served
+
+
+@pytest.fixture
+def deploy(
+    environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[Callable[[], None]], auto.Stack]]:
+    """Return a function that gives a program to the stack; the stack is destroyed at the end."""
+    (tmp_path / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
+    stacks: list[auto.Stack] = []
+
+    def select(program: Callable[[], None]) -> auto.Stack:
+        stack = engine.select_stack("test", program, tmp_path, PROJECT, environment)
+        stacks.append(stack)
+        return stack
+
+    yield select
+    if stacks:
+        stacks[-1].destroy()
+        stacks[-1].workspace.remove_stack("test")
+
+
+def changes(result: auto.UpResult) -> dict[str, int]:
+    return {str(key): value for key, value in (result.summary.resource_changes or {}).items()}
+
+
+def password(length: int) -> Callable[[], None]:
+    def program() -> None:
+        made = random.RandomPassword("one", length=length, special=False)
+        pulumi.export("password", made.result)
+
+    return program
+
+
+def test_a_password_stays_and_its_length_replaces_it(deploy: Any) -> None:
+    first = deploy(password(20)).up()
+    assert changes(first) == {"create": 2}
+    assert len(first.outputs["password"].value) == 20
+    again = deploy(password(20)).up()
+    assert changes(again) == {"same": 2}
+    assert again.outputs["password"].value == first.outputs["password"].value
+    longer = deploy(password(30)).up()
+    assert changes(longer) == {"replace": 1, "same": 1}
+    assert len(longer.outputs["password"].value) == 30
+
+
+def test_secrets_are_encrypted_in_the_state(deploy: Any) -> None:
+    stack = deploy(password(24))
+    secret = stack.up().outputs["password"]
+    assert secret.secret
+    state = engine.state_text("test", PROJECT)
+    assert secret.value not in state
+    assert "ciphertext" in state
+
+
+def certificate(early_renewal_hours: int) -> Callable[[], None]:
+    def program() -> None:
+        key = tls.PrivateKey("ca", algorithm="ECDSA", ecdsa_curve="P256")
+        made = tls.SelfSignedCert(
+            "ca",
+            private_key_pem=key.private_key_pem,
+            subject={"common_name": "test"},
+            allowed_uses=["cert_signing"],
+            is_ca_certificate=True,
+            validity_period_hours=100,
+            early_renewal_hours=early_renewal_hours,
+        )
+        pulumi.export("certificate", made.cert_pem)
+
+    return program
+
+
+def test_a_certificate_is_replaced_when_its_renewal_is_due(deploy: Any) -> None:
+    first = deploy(certificate(10)).up()
+    assert changes(deploy(certificate(10)).up()) == {"same": 3}
+    due = deploy(certificate(101)).up()
+    assert changes(due) == {"replace": 1, "same": 2}
+    assert due.outputs["certificate"].value != first.outputs["certificate"].value
+
+
+def test_a_type_that_is_not_served_is_named(deploy: Any) -> None:
+    def program() -> None:
+        random.RandomShuffle("one", inputs=["a", "b"])
+
+    with pytest.raises(auto.errors.CommandError) as caught:
+        deploy(program).up()
+    assert "does not serve random:index/randomShuffle:RandomShuffle" in str(caught.value)
