@@ -67,8 +67,8 @@ def stop(name: str, seconds: float = 20) -> None:
                 break
             deadline = time.monotonic() + patience
             while pid(name) is not None and time.monotonic() < deadline:
-                _reap(number)
                 time.sleep(0.1)
+            _reap(number)
             if pid(name) is None:
                 break
     _pid_file(name).unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""`make verify`: the same docker build in two jobs; the second must find the first one's layers."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import cluster, gitlab, up
+from lab.console import LabError, say, step
+from lab.jobs import ci, launcher, manager
+from lab.jobs.cache import object_key
+from lab.jobs.model import Git, Result
+from lab.paths import ROOT
+
+SAMPLE = ROOT / "lab/sample"
+JOB = "build"
+_CHANGED = ("src/app.c", b'"eight queens"', b'"eight queens, changed"')
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a job's trace tells of its docker build."""
+
+    job_seconds: float
+    build_seconds: float
+    steps: int
+    reused: int
+    cache_restored: bool
+    cache_saved: bool
+
+
+def read_trace(result: Result) -> Build:
+    """Count a build's steps, and those that the builder itself says it reused."""
+    commands = [line for line in result.trace if line.text.startswith("$ ")]
+    starts = [n for n, line in enumerate(commands) if "docker build" in line.text]
+    if not starts:
+        raise LabError(f"the job ran no docker build:\n{result.text[-2000:]}")
+    begin, end = commands[starts[0]], commands[starts[0] + 1]
+    steps, reused = set(), set()
+    for line in result.trace:
+        # "#7 [build 2/4] RUN make", and for a reused one "#7 CACHED" after it.
+        if match := re.match(r"#(\d+) \[(?!internal)[^\]]*\d+/\d+\] (?!FROM)", line.text):
+            steps.add(match[1])
+        elif match := re.match(r"#(\d+) CACHED", line.text):
+            reused.add(match[1])
+    return Build(
+        job_seconds=sum(result.seconds.values()),
+        build_seconds=end.seconds - begin.seconds,
+        steps=len(steps),
+        reused=len(steps & reused),
+        cache_restored=bool(result.restored) and all(result.restored.values()),
+        cache_saved=bool(result.saved) and all(result.saved.values()),
+    )
+
+
+def _files() -> dict[str, bytes]:
+    return {
+        str(path.relative_to(SAMPLE)): path.read_bytes()
+        for path in sorted(SAMPLE.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _outputs() -> dict[str, Any]:
+    stack = up.select({})
+    return {name: output.value for name, output in stack.outputs().items()}
+
+
+def _exec(namespace: str, target: str, script: str) -> str:
+    return cluster.kubectl("-n", namespace, "exec", target, "--", "/bin/sh", "-c", script)
+
+
+_MC = (
+    ". /secrets/config.env; export MC_CONFIG_DIR=/tmp/mc;"
+    'export MC_HOST_root="http://$MINIO_ROOT_USER:$MINIO_ROOT_PASSWORD@localhost:9000";'
+)
+
+
+def _store(outputs: Mapping[str, Any], command: str) -> str:
+    host = outputs["cache_endpoint"].partition(":")[0]
+    service, namespace = host.split(".")[:2]
+    return _exec(namespace, f"statefulset/{service}", f"{_MC} mc {command}")
+
+
+def _start_cold(outputs: Mapping[str, Any], key: str) -> None:
+    """Remove what an earlier run left: the daemon's build cache and the cache's object."""
+    daemon = outputs["docker_host"].removeprefix("tcp://").split(".")[0]
+    clean = (
+        "export DOCKER_HOST=unix:///var/run/docker.sock;"
+        "docker images -q demo/app | xargs -r docker rmi -f;"
+        "docker builder prune --all --force"
+    )
+    _exec(outputs["docker_namespace"], f"statefulset/{daemon}", clean)
+    _store(outputs, f"rm --recursive --force root/{outputs['cache_bucket']}/{key}")
+
+
+def _run(found: manager.Manager, files: Mapping[str, bytes], number: int) -> Build:
+    sha = gitlab.push(files, f"change {number}")
+    job = ci.job(
+        files[".gitlab-ci.yml"].decode(),
+        JOB,
+        Git(gitlab.REPOSITORY, sha),
+        identity=number,
+        project_id=gitlab.PROJECT_ID,
+        project_path=gitlab.PROJECT,
+        timeout_seconds=600,
+    )
+    result = launcher.run(found, job)
+    if not result.succeeded:
+        raise LabError(f"job {number} failed ({result.failure_reason}):\n{result.text[-3000:]}")
+    return read_trace(result)
+
+
+def _table(cold: Build, warm: Build) -> str:
+    def row(title: str, first: str, second: str, ratio: float | None = None) -> str:
+        return f"  {title:<26}{first:>10}{second:>10}{f'{ratio:8.1f}x' if ratio else ''}"
+
+    def yes(value: bool) -> str:
+        return "yes" if value else "no"
+
+    return "\n".join(
+        [
+            row("", "first job", "second job") + "    ratio",
+            row(
+                "docker build, seconds",
+                f"{cold.build_seconds:.1f}",
+                f"{warm.build_seconds:.1f}",
+                cold.build_seconds / warm.build_seconds,
+            ),
+            row(
+                "whole job, seconds",
+                f"{cold.job_seconds:.1f}",
+                f"{warm.job_seconds:.1f}",
+                cold.job_seconds / warm.job_seconds,
+            ),
+            row("steps reused", f"{cold.reused}/{cold.steps}", f"{warm.reused}/{warm.steps}"),
+            row("cache restored", yes(cold.cache_restored), yes(warm.cache_restored)),
+            row("cache saved", yes(cold.cache_saved), yes(warm.cache_saved)),
+        ]
+    )
+
+
+def problems(cold: Build, warm: Build, listed: str) -> list[str]:
+    """Return what is wrong with a pair of builds: empty when the platform does its work."""
+    wrong = []
+    if cold.reused:
+        wrong.append(f"the first build was not cold: it reused {cold.reused} steps")
+    if not warm.reused:
+        wrong.append("the second build reused no layers of the first")
+    if not cold.cache_saved or not listed:
+        wrong.append("the first job's cache is not in the bucket")
+    if not warm.cache_restored:
+        wrong.append("the second job did not get the cache of the first")
+    return wrong
+
+
+def main() -> None:
+    """Run both jobs and print what they took.
+
+    Raises:
+        LabError: the second build was not warm, or the cache did not hit.
+    """
+    if not all(cluster.status().values()):
+        raise LabError("the lab is not running; run 'make up' first")
+    outputs = _outputs()
+    found = manager.find(outputs["runner_namespace"], outputs["release_name"])
+    key = object_key(found.runner, gitlab.PROJECT_ID, "history-non_protected")
+    with step("removing what an earlier run left"):
+        _start_cold(outputs, key)
+    files = _files()
+    with step("first job: nothing is there yet"):
+        cold = _run(found, files, 1)
+    name, old, new = _CHANGED
+    with step(f"second job: a fresh pod, a fresh clone, {Path(name).name} changed"):
+        warm = _run(found, {**files, name: files[name].replace(old, new)}, 2)
+    listing = _store(outputs, f"ls --json root/{outputs['cache_bucket']}/{key}").strip()
+    say(_table(cold, warm))
+    for line in listing.splitlines():
+        entry = json.loads(line)
+        say(f"  in bucket {outputs['cache_bucket']}: {key} ({entry['size']} bytes)")
+    wrong = problems(cold, warm, listing)
+    if wrong:
+        raise LabError("the platform does not keep builds warm:\n  - " + "\n  - ".join(wrong))
+    say("  the second build is warm, and the cache is used")
+
