@@ -115,7 +115,7 @@ def _run(found: manager.Manager, files: Mapping[str, bytes], number: int) -> Bui
 
 def _table(cold: Build, warm: Build) -> str:
     def row(title: str, first: str, second: str, ratio: float | None = None) -> str:
-        return f"  {title:<26}{first:>10}{second:>10}{f'{ratio:8.1f}x' if ratio else ''}"
+        return f"  {title:<24}{first:>12}{second:>12}{f'{ratio:8.1f}x' if ratio else ''}"
 
     def yes(value: bool) -> str:
         return "yes" if value else "no"
@@ -184,4 +184,3 @@ def main() -> None:
     if wrong:
         raise LabError("the platform does not keep builds warm:\n  - " + "\n  - ".join(wrong))
     say("  the second build is warm, and the cache is used")
-

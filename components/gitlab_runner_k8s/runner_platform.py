@@ -11,7 +11,7 @@ from ._meta import token
 from ._specs import RunnerPlatformSpec
 from ._validation import validate
 from .gitlab_runner import GitLabRunner, GitLabRunnerArgs, RunnerCacheArgs, RunnerOptionsArgs
-from .minio_cache import MinioCache, MinioOptionsArgs
+from .minio_cache import MinioCache, MinioCacheArgs, MinioOptionsArgs
 from .s3_cache import S3Cache, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon
 
@@ -228,18 +228,16 @@ class RunnerPlatform(pulumi.ComponentResource):
     ) -> RunnerCacheArgs | None:
         spec = self._spec
         if spec.cache.backend == "minio":
-            options: MinioOptionsArgs = args.get("minio") or {}
+            minio_args: dict[str, Any] = {
+                **(args.get("minio") or {}),
+                "namespace": spec.namespaces.cache,
+                "runner_namespace": spec.namespaces.runner,
+                "job_namespace": spec.namespaces.jobs,
+                "cluster_domain": spec.network.cluster_domain,
+                "enable_network_policies": spec.network.enable_policies,
+            }
             minio = MinioCache(
-                f"{name}-cache",
-                {
-                    **options,
-                    "namespace": spec.namespaces.cache,
-                    "runner_namespace": spec.namespaces.runner,
-                    "job_namespace": spec.namespaces.jobs,
-                    "cluster_domain": spec.network.cluster_domain,
-                    "enable_network_policies": spec.network.enable_policies,
-                },
-                opts=self._child(),
+                f"{name}-cache", cast(MinioCacheArgs, minio_args), opts=self._child()
             )
             self.cache_endpoint = minio.endpoint
             self.cache_bucket = minio.bucket

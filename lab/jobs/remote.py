@@ -53,7 +53,6 @@ def execute(
         stderr=True,
         tty=False,
         _preload_content=False,
-        _capture_all=False,
     )
     deadline = time.monotonic() + seconds
 

@@ -88,7 +88,7 @@ def test_an_outage_of_gitlab_does_not_restart_the_runner() -> None:
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30)
+texts = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), texts), texts, texts)
@@ -135,7 +135,7 @@ def test_quantities(text: str, size: float) -> None:
     assert float(validation.quantity(text)) == size
 
 
-SPECS = {
+SPECS: dict[str, type[validation.Spec]] = {
     "GitLabRunnerArgs": _specs.GitLabRunnerSpec,
     "RunnerOptionsArgs": _specs.RunnerOptions,
     "RunnerCacheArgs": _specs.RunnerCacheSpec,

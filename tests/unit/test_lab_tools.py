@@ -1,0 +1,130 @@
+"""The lab's own machinery, as far as it needs no cluster."""
+
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lab import images, process, toolchain
+from lab.console import LabError
+from lab.providers import base
+from lab.providers.random import Password
+from lab.providers.tls import LocallySignedCert, SelfSignedCert
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(process, "STATE", tmp_path)
+    monkeypatch.setattr(process, "LOGS", tmp_path / "logs")
+    return tmp_path
+
+
+def test_a_server_is_started_once_and_stopped_by_its_pid(state: Path) -> None:
+    command = ["sleep", "60"]
+    assert process.start("one", command, os.environ)
+    assert not process.start("one", command, os.environ)
+    number = process.pid("one")
+    assert number is not None
+    process.stop("one")
+    assert process.pid("one") is None
+    assert not Path(f"/proc/{number}/cmdline").exists()
+
+
+def test_a_pid_that_another_process_has_now_is_left_alone(state: Path) -> None:
+    (state / "pids").mkdir()
+    (state / "pids/one").write_text(f"{os.getpid()} 1")
+    assert process.pid("one") is None
+    process.stop("one")  # would end this very process
+    assert not (state / "pids/one").exists()
+
+
+def test_a_server_that_died_is_reported_with_its_log(state: Path) -> None:
+    process.start("one", ["sh", "-c", "echo the reason; exit 1"], os.environ)
+    with pytest.raises(LabError, match="the reason"):
+        process.wait_for("nothing", lambda: False, 20, ["one"])
+
+
+def test_the_same_layer_gives_the_same_digest(tmp_path: Path) -> None:
+    layer = tmp_path / "layer"
+    layer.write_bytes(b"layer" * 1000)
+    image = images.Image("test", "1", compressed=True)
+    first = images.write_oci(image, layer, tmp_path / "first.tar")
+    second = images.write_oci(image, layer, tmp_path / "second.tar")
+    assert first == second
+    with tarfile.open(tmp_path / "first.tar") as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+    assert index["manifests"][0]["digest"] == first
+    assert (tmp_path / "first.tar").read_bytes() == (tmp_path / "second.tar").read_bytes()
+
+
+def test_a_part_is_built_again_only_when_its_sources_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lab/tools/one"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(toolchain, "ROOT", tmp_path)
+    (folder / "go.mod").write_text("module one")
+    part = toolchain.Part("one", "one", ".", "", (), 1)
+    before = toolchain.fingerprint(part)
+    assert toolchain.fingerprint(part) == before
+    (folder / "go.mod").write_text("module two")
+    assert toolchain.fingerprint(part) != before
+
+
+def test_paths_of_changes_are_those_that_the_engine_shows() -> None:
+    old = {"a": {"b.c/d": 1, "e": [1, 2]}, "same": 1}
+    new = {"a": {"b.c/d": 2, "e": [1, 3]}, "same": 1, "added": True}
+    assert base.changed_paths(old, new) == ['a["b.c/d"]', "a.e[1]", "added"]
+
+
+def test_passwords_obey_their_classes() -> None:
+    password = Password()
+    call = base.Call("urn:pulumi:s::p::t::n")
+    inputs = password.check(call, {}, {"length": 50, "special": False, "minNumeric": 40})
+    _, outputs = password.create(call, inputs)
+    assert len(outputs["result"]) == 50
+    assert outputs["result"].isalnum()
+    assert sum(letter.isdigit() for letter in outputs["result"]) >= 40
+
+
+def test_certificates_have_one_use_and_their_names() -> None:
+    from cryptography import x509
+
+    from lab.providers.tls import CertRequest, PrivateKey
+
+    call = base.Call("urn:pulumi:s::p::t::n")
+
+    def key() -> str:
+        made = PrivateKey()
+        inputs = made.check(call, {}, {"algorithm": "ECDSA", "ecdsaCurve": "P256"})
+        return str(made.create(call, inputs)[1]["privateKeyPem"])
+
+    ca_key = key()
+    authority = SelfSignedCert()
+    inputs = {
+        "privateKeyPem": ca_key,
+        "subject": {"commonName": "ca"},
+        "allowedUses": ["cert_signing"],
+        "isCaCertificate": True,
+        "validityPeriodHours": 10,
+    }
+    _, ca = authority.create(call, authority.check(call, {}, inputs))
+    request = {"privateKeyPem": key(), "subject": {"commonName": "leaf"}, "dnsNames": ["a.svc"]}
+    _, asked = CertRequest().create(call, request)
+    leaf = LocallySignedCert()
+    inputs = {
+        "certRequestPem": asked["certRequestPem"],
+        "caCertPem": ca["certPem"],
+        "caPrivateKeyPem": ca_key,
+        "allowedUses": ["digital_signature", "client_auth"],
+        "validityPeriodHours": 5,
+    }
+    _, signed = leaf.create(call, leaf.check(call, {}, inputs))
+    certificate = x509.load_pem_x509_certificate(signed["certPem"].encode())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca["certPem"].encode()))
+    uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [use.dotted_string for use in uses] == ["1.3.6.1.5.5.7.3.2"]
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["a.svc"]
