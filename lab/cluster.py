@@ -34,11 +34,28 @@ CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-sche
 SERVERS = (*CONTROL_PLANE, "containerd", "kubelet", "kube-proxy")
 
 
+_FIXED = (
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/run/containerd",
+)
+"""Where upstream's components write whatever they are told."""
+
+
+def _remember_what_is_there() -> None:
+    """Note which of the fixed places the lab will have made, for `down`."""
+    made = STATE / "made.json"
+    if not made.exists():
+        made.write_text(json.dumps([path for path in _FIXED if not Path(path).exists()]))
+
+
 def _controllers() -> list[Path]:
     """Return the cgroup hierarchies: one on cgroup v2, one a controller on v1."""
     if (_CGROUPS / "cgroup.controllers").exists():
         return [_CGROUPS]
-    return [path for path in sorted(_CGROUPS.iterdir()) if (path / "tasks").exists()]
+    return [path for path in sorted(_CGROUPS.iterdir()) if (path / "cgroup.procs").exists()]
 
 
 def check_machine() -> None:
@@ -202,6 +219,7 @@ def _kubelet_config() -> Path:
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "makeIPTablesUtilChains": False,
+        "podLogsDir": str(STATE / "pod-logs"),
         # Pods get no name server but the cluster's.
         "resolvConf": str(STATE / "resolv.conf"),
         "syncFrequency": "10s",
@@ -468,6 +486,7 @@ def up() -> None:
     """Start what does not run; return when the node and its DNS are ready."""
     check_machine()
     with step("starting Kubernetes"):
+        _remember_what_is_there()
         _interface()
         _cgroups()
         _pki()
@@ -597,4 +616,7 @@ def down() -> None:
         saved = STATE / "ip_forward"
         if saved.exists():
             _FORWARD.write_text(saved.read_text())
+        made = STATE / "made.json"
+        for path in json.loads(made.read_text()) if made.exists() else ():
+            shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(STATE)

@@ -133,7 +133,7 @@ def _build(part: Part, remaining: int) -> None:
         )
         while True:
             try:
-                code = process.wait(timeout=10)
+                code = process.wait(timeout=20)
                 break
             except subprocess.TimeoutExpired:
                 elapsed = int(time.monotonic() - start)
