@@ -25,6 +25,7 @@ DNS_IP = "10.96.0.10"
 API_PORT = 16443
 ETCD_PORT = 12379
 CGROUP = "gitlab-runner-lab"
+CACHED = STATE / "discovery"
 VOLUMES = 24
 """How many claims the lab has room for: a released volume is not used again."""
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -309,7 +310,7 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
         LabError: the command failed; with what it said.
     """
     result = subprocess.run(
-        [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", *arguments],
+        [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", f"--cache-dir={CACHED}", *arguments],
         input=stdin,
         capture_output=True,
         text=True,

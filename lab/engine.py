@@ -61,7 +61,8 @@ def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
         addresses = process.stdout.readline().strip()
         if not addresses:
             raise LabError(f"the stand-in providers did not start; see {LOGS / 'providers.log'}")
-        yield {**environment, "PULUMI_DEBUG_PROVIDERS": addresses}
+        home = {"PULUMI_HOME": str(STATE / "pulumi-home")}
+        yield {**environment, **home, "PULUMI_DEBUG_PROVIDERS": addresses}
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -83,7 +83,14 @@ class Image:
 
 def _manager_files() -> dict[str, Path]:
     folder = ROOT / "lab/manager"
-    return {"entrypoint": folder / "entrypoint", "usr/bin/gitlab-runner": folder / "gitlab-runner"}
+    return {
+        "entrypoint": folder / "entrypoint",
+        "usr/bin/gitlab-runner": folder / "gitlab-runner",
+        # What the official chart calls; busybox has the rest.
+        "usr/bin/dumb-init": folder / "dumb-init",
+        "usr/bin/pgrep": folder / "pgrep",
+        "bin/bash": packages.binary("bash-static"),
+    }
 
 
 def _pause_files() -> dict[str, Path]:
@@ -111,7 +118,12 @@ ALL = (
         entrypoint=("minio",),
         busybox=True,
     ),
-    Image("gitlab-runner", "19.3.2", _manager_files, busybox=True),
+    Image(
+        "gitlab-runner",
+        "19.3.2",
+        _manager_files,
+        busybox=True,
+    ),
     Image(
         "docker",
         "28.5.2",

@@ -34,7 +34,7 @@ LIBRARIES = [
     "libgmp10",
     "libtinfo6",
 ]
-IMAGE_CONTENTS = ["busybox-static", "debootstrap"]
+IMAGE_CONTENTS = ["bash-static", "busybox-static", "debootstrap"]
 
 
 def _run(command: list[str], cwd: Path | None = None) -> str:

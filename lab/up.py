@@ -1,6 +1,7 @@
 """`make up`: everything from nothing to a running platform, and what it needs around it."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,10 +27,25 @@ def _settings() -> dict[str, Any]:
     runner["image"] = images.reference("gitlab-runner")
     runner["defaultImage"] = images.reference("docker")
     runner["helperImage"] = images.reference("docker")
-    runner["chart"] = {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
+    runner["chart"] = _chart()
     config[f"{PROJECT}:cache"]["minio"]["image"] = images.reference("minio")
     config[f"{PROJECT}:dockerDaemon"]["image"] = images.reference("docker")
     return settings
+
+
+def _chart() -> dict[str, Any]:
+    """Return where the runner's chart is: GITLAB_RUNNER_CHART, or the stand-in.
+
+    The variable names a folder, an archive or an OCI reference; `name=repository` names a chart
+    of a repository.
+    """
+    wanted = os.environ.get("GITLAB_RUNNER_CHART")
+    if not wanted:
+        return {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
+    name, _, repository = wanted.partition("=")
+    chart = {"chart": name, "repository": repository or None}
+    version = os.environ.get("GITLAB_RUNNER_CHART_VERSION")
+    return {**chart, "version": version} if version else chart
 
 
 def write_workspace(changes: dict[str, Any] | None = None) -> Path:
@@ -93,7 +109,8 @@ def up() -> None:
     registry.up()
     gitlab.up()
     mode = engine.provider_mode()
-    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart, runner: stand-ins)")
+    chart = "as told" if os.environ.get("GITLAB_RUNNER_CHART") else "stand-in"
+    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {chart}; runner: stand-in)")
     with engine.providers(mode, KUBECONFIG) as environment:
         stack = select(environment)
         with step("pulumi up"):

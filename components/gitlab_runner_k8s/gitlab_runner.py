@@ -198,8 +198,8 @@ class GitLabRunner(pulumi.ComponentResource):
         args: GitLabRunnerArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(token("GitLabRunner"), name, {}, opts)
         spec = validate(GitLabRunnerSpec, args, f"GitLabRunner '{name}'")
+        super().__init__(token("GitLabRunner"), name, {}, opts)
         release_name = spec.release_name or name
 
         secret, secret_name, checksum = self._token(name, spec)

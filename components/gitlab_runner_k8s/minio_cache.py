@@ -98,8 +98,8 @@ class MinioCache(pulumi.ComponentResource):
         args: MinioCacheArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(token("MinioCache"), name, {}, opts)
         spec = validate(MinioCacheSpec, args, f"MinioCache '{name}'")
+        super().__init__(token("MinioCache"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         service_name = f"{name}-minio"
         host = concat(service_name, ".", spec.namespace, ".svc.", spec.cluster_domain)

@@ -134,9 +134,8 @@ class RunnerPlatform(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: RunnerPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
+        self._spec = spec = validate(RunnerPlatformSpec, args, f"RunnerPlatform '{name}'")
         super().__init__(token("RunnerPlatform"), name, {}, opts)
-        where = f"RunnerPlatform '{name}'"
-        self._spec = spec = validate(RunnerPlatformSpec, args, where)
         self.cache_backend = pulumi.Output.from_input(spec.cache.backend)
         self.cache_endpoint = None
         self.cache_bucket = None

@@ -83,8 +83,8 @@ class S3Cache(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: S3CacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__(token("S3Cache"), name, {}, opts)
         spec = validate(S3CacheSpec, args, f"S3Cache '{name}'")
+        super().__init__(token("S3Cache"), name, {}, opts)
         self._spec = spec
         self._bucket = aws.s3.Bucket(
             f"{name}-bucket",

@@ -113,8 +113,8 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         args: SharedDockerDaemonArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
+        super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         host = concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
         self.docker_host = pulumi.Output.from_input(concat("tcp://", host, f":{net.DOCKER_PORT}"))

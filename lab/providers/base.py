@@ -2,6 +2,7 @@
 
 import traceback
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
 import grpc
@@ -179,7 +180,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return empty_pb2.Empty()
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version="0.0.0")
+        # The types are those of the installed SDK, whose version the engine compares.
+        return plugin_pb2.PluginInfo(version=metadata.version(f"pulumi-{self.name}"))
 
     def GetSchema(self, request: Any, context: Any) -> Any:  # noqa: D102
         return provider_pb2.GetSchemaResponse(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from lab.paths import STATE
 from lab.providers.base import (
     Call,
     Change,
@@ -36,8 +37,11 @@ _SETTINGS = (
 
 
 def _helm(*arguments: str, seconds: float = 120) -> str:
+    # Helm's own files stay out of the user's home.
+    homes = {f"HELM_{kind}_HOME": str(STATE / "helm") for kind in ("CACHE", "CONFIG", "DATA")}
     result = subprocess.run(
         [str(tool("helm")), *arguments],
+        env={**os.environ, **homes, "KUBECACHEDIR": str(STATE / "discovery")},
         capture_output=True,
         text=True,
         check=False,

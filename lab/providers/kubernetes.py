@@ -13,6 +13,7 @@ from kubernetes import client, config
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
 
+from lab.paths import STATE
 from lab.providers import awaiting
 from lab.providers.base import (
     Call,
@@ -62,7 +63,9 @@ class Cluster:
         with self._lock:
             if self._client is None:
                 config.load_kube_config()  # type: ignore[no-untyped-call]
-                self._client = DynamicClient(client.ApiClient())  # type: ignore[no-untyped-call]
+                self._client = DynamicClient(  # type: ignore[no-untyped-call]
+                    client.ApiClient(), cache_file=str(STATE / "discovery.json")
+                )
         return self._client.resources.get(api_version=api_version, kind=kind)
 
 
