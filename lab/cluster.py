@@ -534,30 +534,17 @@ def status() -> dict[str, int | None]:
 def _stop_containers() -> None:
     if process.pid("containerd") is None:
         return
-    base = [str(packages.binary("ctr")), "-a", str(CONTAINERD_SOCKET), "-n", "k8s.io"]
-
-    def ctr(*arguments: str) -> str:
-        result = subprocess.run(
-            [*base, *arguments],
-            env=packages.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return result.stdout
-
-    for container in ctr("tasks", "list", "-q").split():
-        ctr("tasks", "kill", "-s", "SIGKILL", container)
+    for container in images.ctr("tasks", "list", "-q", check=False).split():
+        images.ctr("tasks", "kill", "-s", "SIGKILL", container, check=False)
     for _ in range(50):
-        left = ctr("tasks", "list", "-q").split()
+        left = images.ctr("tasks", "list", "-q", check=False).split()
         if not left:
             break
         for container in left:
-            ctr("tasks", "delete", "--force", container)
+            images.ctr("tasks", "delete", "--force", container, check=False)
         time.sleep(0.2)
-    for container in ctr("containers", "list", "-q").split():
-        ctr("containers", "delete", container)
+    for container in images.ctr("containers", "list", "-q", check=False).split():
+        images.ctr("containers", "delete", container, check=False)
 
 
 def _unmount(prefix: str) -> None:

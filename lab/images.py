@@ -365,7 +365,12 @@ def reference(key: str) -> str:
     return f"{image.name}@{digest}"
 
 
-def _ctr(*arguments: str) -> str:
+def ctr(*arguments: str, check: bool = True) -> str:
+    """Run containerd's client on the node's images and containers.
+
+    Raises:
+        LabError: it failed, unless `check` is off.
+    """
     command = [str(packages.binary("ctr")), "-a", str(CONTAINERD_SOCKET), "-n", "k8s.io"]
     result = subprocess.run(
         [*command, *arguments],
@@ -373,15 +378,16 @@ def _ctr(*arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
-    if result.returncode != 0:
+    if check and result.returncode != 0:
         raise LabError(f"ctr {arguments[0]} {arguments[1]} failed: {result.stderr.strip()[-500:]}")
     return result.stdout
 
 
 def load_all() -> None:
     """Import every image that the node does not have yet."""
-    present = set(_ctr("images", "list", "-q").split())
+    present = set(ctr("images", "list", "-q").split())
     for image in ALL:
         # The node looks images up without their tag when there is a digest.
         repository, _, digest = reference(image.key).partition("@")
@@ -389,5 +395,5 @@ def load_all() -> None:
         if image.key == "base" or by_digest in present:
             continue
         with step(f"loading image {image.name}"):
-            _ctr("images", "import", str(image.archive))
-            _ctr("images", "tag", "--force", image.name, by_digest)
+            ctr("images", "import", str(image.archive))
+            ctr("images", "tag", "--force", image.name, by_digest)

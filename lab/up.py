@@ -11,7 +11,7 @@ import yaml
 from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, packages, registry, toolchain
-from lab.console import say, step
+from lab.console import LabError, say, step
 from lab.paths import BIN, KUBECONFIG, ROOT, STATE
 
 STACK = "local"
@@ -98,8 +98,18 @@ def show_outputs(stack: auto.Stack) -> None:
         say(f"  {name:<{width}}  {shown if isinstance(shown, str) else json.dumps(shown)}")
 
 
+def _refuse_another_cluster() -> None:
+    given = os.environ.get("KUBECONFIG")
+    if given and Path(given).resolve() != KUBECONFIG:
+        raise LabError(
+            f"KUBECONFIG is {given}: the lab would not use that cluster. To deploy there, run "
+            "'pulumi up --stack dev' (README, \"Point it at your cluster\"); for the lab, unset it"
+        )
+
+
 def up() -> None:
     """Bring up tools, cluster, surroundings and platform; each is kept if it is there."""
+    _refuse_another_cluster()
     say("tools")
     packages.ensure()
     toolchain.ensure()

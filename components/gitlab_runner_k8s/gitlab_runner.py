@@ -331,7 +331,7 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "path": release_name,
         "server_address": spec.cache.server_address,
         "insecure": spec.cache.insecure,
-        "authentication": "access-key" if spec.cache.credentials_secret_name else "iam",
+        "authentication": "iam" if spec.cache.credentials_secret_name is None else "access-key",
         "role_arn": spec.cache.role_arn,
         "kms_key_arn": spec.cache.kms_key_arn,
     }

@@ -48,7 +48,8 @@ class NamespacesArgs(TypedDict):
     runner: NotRequired[str]
     """Of the runner itself (restricted). Default: gitlab-runner."""
     jobs: NotRequired[str]
-    """Of the jobs' pods (baseline). Default: gitlab-runner-jobs."""
+    """Of the jobs' pods (baseline, or privileged where the jobs are). Default:
+    gitlab-runner-jobs."""
     cache: NotRequired[str]
     """Of the in-cluster store (restricted). Default: gitlab-runner-cache."""
     docker: NotRequired[str]
@@ -197,7 +198,10 @@ class RunnerPlatform(pulumi.ComponentResource):
         spec = self._spec
         if not spec.namespaces.enable_creation:
             return []
-        levels: dict[str, kube.PodSecurity] = {"runner": "restricted", "jobs": "baseline"}
+        levels: dict[str, kube.PodSecurity] = {
+            "runner": "restricted",
+            "jobs": "privileged" if spec.runner.enable_privileged_jobs else "baseline",
+        }
         if spec.cache.backend == "minio":
             levels["cache"] = "restricted"
         if spec.docker_daemon:
@@ -253,6 +257,9 @@ class RunnerPlatform(pulumi.ComponentResource):
         if spec.cache.backend == "existing":
             existing = args["existing"]
             self.cache_bucket = pulumi.Output.from_input(existing["bucket"])
+            address = existing.get("server_address")
+            if address is not None:
+                self.cache_endpoint = pulumi.Output.from_input(address)
             return existing
         return None
 

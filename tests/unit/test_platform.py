@@ -188,6 +188,17 @@ def test_each_namespace_has_the_level_that_its_pods_need() -> None:
     }
 
 
+def test_privileged_jobs_get_a_namespace_that_admits_them() -> None:
+    recorder = deploy(lambda: platform({"runner": {"enable_privileged_jobs": True}}))
+    (jobs,) = [
+        made
+        for made in recorder.of_type(":Namespace")
+        if made.plain["metadata"]["name"] == "gitlab-runner-jobs"
+    ]
+    assert jobs.plain["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    assert config_toml(recorder)["runners"][0]["kubernetes"]["privileged"] is True
+
+
 def test_a_bucket_is_protected_unless_told() -> None:
     for allowed in (False, True):
         cache = {"cache": {"backend": "s3", "s3": {**S3, "allow_destroy": allowed}}}
