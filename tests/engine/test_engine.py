@@ -1,7 +1,6 @@
 """The real engine with the stand-in providers: what users of the components rely on."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -11,42 +10,9 @@ import pytest
 from pulumi import automation as auto
 
 from lab import engine
-from lab.paths import BIN, KUBECONFIG
-from tests.required import missing
+from tests.engine.conftest import PROJECT, changes
 
 pytestmark = pytest.mark.engine
-PROJECT = "engine-test"
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
-    with engine.providers("standin", KUBECONFIG) as served:
-        yield served
-
-
-@pytest.fixture
-def deploy(
-    environment: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[[Callable[[], None]], auto.Stack]]:
-    """Return a function that gives a program to the stack; the stack is destroyed at the end."""
-    (tmp_path / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
-    stacks: list[auto.Stack] = []
-
-    def select(program: Callable[[], None]) -> auto.Stack:
-        stack = engine.select_stack("test", program, tmp_path, PROJECT, environment)
-        stacks.append(stack)
-        return stack
-
-    yield select
-    if stacks:
-        stacks[-1].destroy()
-        stacks[-1].workspace.remove_stack("test")
-
-
-def changes(result: auto.UpResult) -> dict[str, int]:
-    return {str(key): value for key, value in (result.summary.resource_changes or {}).items()}
 
 
 def password(length: int) -> Callable[[], None]:

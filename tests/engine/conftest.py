@@ -1,0 +1,48 @@
+"""What all tests of the engine share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pulumi import automation as auto
+
+from lab import engine
+from lab.paths import BIN, KUBECONFIG
+from tests.required import missing
+
+PROJECT = "engine-test"
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[dict[str, str]]:
+    if not (BIN / "pulumi").exists():
+        missing("the Pulumi CLI is not built (make up)")
+    with engine.providers("standin", KUBECONFIG) as served:
+        yield served
+
+
+@pytest.fixture
+def deploy(
+    environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[Callable[[], None]], auto.Stack]]:
+    """Return a function that gives a program to the stack; the stack is destroyed at the end."""
+    (tmp_path / "Pulumi.yaml").write_text(
+        f"name: {PROJECT}\nruntime: python\n"
+        "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
+    )
+    stacks: list[auto.Stack] = []
+
+    def select(program: Callable[[], None]) -> auto.Stack:
+        stack = engine.select_stack("test", program, tmp_path, PROJECT, environment)
+        stacks.append(stack)
+        return stack
+
+    yield select
+    if stacks:
+        stacks[-1].destroy()
+        stacks[-1].workspace.remove_stack("test")
+
+
+def changes(result: auto.UpResult) -> dict[str, int]:
+    """Return how many resources an update changed, by what it did."""
+    return {str(key): value for key, value in (result.summary.resource_changes or {}).items()}
