@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from gitlab_runner_k8s import _pins
 from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, packages, registry, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, KUBECONFIG, ROOT, STATE
+from lab.providers import helm
 
 STACK = "local"
 PROJECT = "gitlab-runner-k8s"
@@ -34,18 +36,23 @@ def _settings() -> dict[str, Any]:
 
 
 def _chart() -> dict[str, Any]:
-    """Return where the runner's chart is: GITLAB_RUNNER_CHART, or the stand-in.
+    """Return where the runner's chart is: GITLAB_RUNNER_CHART, GitLab's own, or the stand-in.
 
     The variable names a folder, an archive or an OCI reference; `name=repository` names a chart
-    of a repository.
+    of a repository. Without it the choice is made once, so that the next update changes nothing.
     """
     wanted = os.environ.get("GITLAB_RUNNER_CHART")
-    if not wanted:
-        return {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
-    name, _, repository = wanted.partition("=")
-    chart = {"chart": name, "repository": repository or None}
-    version = os.environ.get("GITLAB_RUNNER_CHART_VERSION")
-    return {**chart, "version": version} if version else chart
+    if wanted:
+        name, _, repository = wanted.partition("=")
+        return {"chart": name, "repository": repository or None}
+    chosen = STATE / "chart.json"
+    if not chosen.exists():
+        official = {"chart": _pins.CHART_NAME, "repository": _pins.CHART_REPOSITORY}
+        stand_in = {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
+        reached = helm.finds({**official, "version": _pins.CHART_VERSION})
+        chosen.write_text(json.dumps(official if reached else stand_in))
+    chart: dict[str, Any] = json.loads(chosen.read_text())
+    return chart
 
 
 def write_workspace(changes: dict[str, Any] | None = None) -> Path:
@@ -119,7 +126,7 @@ def up() -> None:
     registry.up()
     gitlab.up()
     mode = engine.provider_mode()
-    chart = "as told" if os.environ.get("GITLAB_RUNNER_CHART") else "stand-in"
+    chart = "stand-in" if str(ROOT) in _chart()["chart"] else _chart()["chart"]
     say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {chart}; runner: stand-in)")
     with engine.providers(mode, KUBECONFIG) as environment:
         stack = select(environment)

@@ -64,6 +64,15 @@ def _source(inputs: Properties) -> list[str]:
     return found
 
 
+def finds(chart: Properties) -> bool:
+    """Tell whether Helm reaches a chart."""
+    try:
+        _helm("show", "chart", *_source(chart), seconds=15)
+    except (Failure, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
 class Release(Resource):
     """A Helm release."""
 
