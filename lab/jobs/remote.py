@@ -65,9 +65,11 @@ def execute(
         if stdin is not None:
             channel.write_stdin(stdin)
         while channel.is_open():
-            if time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 raise TimedOut
-            channel.update(timeout=1)
+            # Not past the deadline: a second after it the pod's own ends the command as failed.
+            channel.update(timeout=min(1, left))
             drain()
         drain()
         code: int | None = channel.returncode
