@@ -30,7 +30,7 @@ def _status() -> None:
 
     for name, pid in cluster.status().items():
         say(f"  {name:<24} {f'pid {pid}' if pid else 'not running'}")
-    if all(cluster.status().values()):
+    if cluster.runs():
         say("")
         say(cluster.kubectl("get", "pods", "-A").rstrip())
         say(f"\nexport KUBECONFIG={KUBECONFIG}")

@@ -5,6 +5,7 @@ import datetime as dt
 import ipaddress
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def write_private(path: Path, data: bytes) -> Path:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
         file.write(data)
     return path
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in a file, which is made once."""
+    if not path.exists():
+        write_private(path, make().encode())
+    return path.read_text()
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

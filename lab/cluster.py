@@ -303,7 +303,7 @@ def _commands() -> dict[str, list[str | Path]]:
     }
 
 
-def kubectl(*arguments: str, stdin: str | None = None) -> str:
+def kubectl(*arguments: str, stdin: str | bytes | None = None) -> str:
     """Run kubectl as the cluster's administrator.
 
     Raises:
@@ -311,15 +311,16 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """
     result = subprocess.run(
         [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", f"--cache-dir={CACHED}", *arguments],
-        input=stdin,
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
         capture_output=True,
-        text=True,
         check=False,
         timeout=300,
     )
     if result.returncode != 0:
-        raise LabError(f"kubectl {' '.join(arguments[:4])}: {result.stderr.strip()[-800:]}")
-    return result.stdout
+        raise LabError(
+            f"kubectl {' '.join(arguments[:4])}: {result.stderr.decode().strip()[-800:]}"
+        )
+    return result.stdout.decode()
 
 
 def apply(*objects: dict[str, Any]) -> None:
@@ -531,6 +532,11 @@ def status() -> dict[str, int | None]:
     return {name: process.pid(name) for name in SERVERS}
 
 
+def runs() -> bool:
+    """Tell whether every server of the cluster runs."""
+    return all(status().values())
+
+
 def _stop_containers() -> None:
     if process.pid("containerd") is None:
         return
@@ -556,8 +562,7 @@ def _unmount(prefix: str) -> None:
 
 def _remove_namespaces() -> None:
     """Remove the pods' network namespaces: those whose address the lab's network gave out."""
-    gone = [row.partition(":")[0] for row in _veths()]
-    for name in gone:
+    for name in _veths():
         _ip("link", "delete", name)
     known = STATE / "cni" / "ipam" / "lab"
     for namespace in Path("/run/netns").glob("cni-*") if known.exists() else ():

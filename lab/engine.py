@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pulumi import automation as auto
 
-from lab.certificates import write_private
+from lab.certificates import kept_secret
 from lab.console import LabError
 from lab.paths import LOGS, ROOT, STATE
 from lab.toolchain import tool
@@ -73,10 +73,7 @@ def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
 
 
 def _passphrase() -> str:
-    path = STATE / "passphrase"
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(32).encode())
-    return path.read_text()
+    return kept_secret(STATE / "passphrase", lambda: secrets.token_urlsafe(32))
 
 
 def select_stack(

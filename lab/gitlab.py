@@ -2,15 +2,14 @@
 
 import io
 import secrets
-import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from lab import cluster, images
-from lab.certificates import write_private
-from lab.console import LabError, step
-from lab.paths import BIN, KUBECONFIG, STATE
+from lab.certificates import kept_secret
+from lab.console import step
+from lab.paths import STATE
 
 NAMESPACE = "lab"
 URL = "http://gitlab.lab.svc.cluster.local:8080"
@@ -22,10 +21,7 @@ _LABELS = {"app": "gitlab"}
 
 def runner_token() -> str:
     """Return the token of the lab's runner, made once."""
-    path = STATE / "runner-token"
-    if not path.exists():
-        write_private(path, f"glrt-{secrets.token_urlsafe(20)}".encode())
-    return path.read_text()
+    return kept_secret(STATE / "runner-token", lambda: f"glrt-{secrets.token_urlsafe(20)}")
 
 
 def up() -> None:
@@ -106,14 +102,8 @@ def push(files: Mapping[str, bytes], message: str = "change") -> str:
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(data), 0o644
             tar.addfile(info, io.BytesIO(data))
-    command = [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", "-n", NAMESPACE, "exec", "-i"]
-    result = subprocess.run(
-        [*command, "deployment/gitlab", "--", "/bin/sh", "-c", _PUSH, "push", message],
-        input=packed.getvalue(),
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    if result.returncode != 0:
-        raise LabError(f"pushing to {REPOSITORY} failed: {result.stderr.decode()[-500:]}")
-    return result.stdout.decode().strip()
+    return cluster.kubectl(
+        *("-n", NAMESPACE, "exec", "-i", "deployment/gitlab", "--"),
+        *("/bin/sh", "-c", _PUSH, "push", message),
+        stdin=packed.getvalue(),
+    ).strip()

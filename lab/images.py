@@ -261,15 +261,15 @@ def write_oci(image: Image, layer: Path, target: Path) -> str:
     texts = {
         "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
         "index.json": json.dumps(index, sort_keys=True).encode(),
-        _blob_path(_digest(config)): config,
-        _blob_path(_digest(manifest)): manifest,
+        blob_path(_digest(config)): config,
+        blob_path(_digest(manifest)): manifest,
     }
     with tarfile.open(target, "w") as tar:
         for name, data in texts.items():
             info = _entry(name, 0o644)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-        info = _entry(_blob_path(blob_digest), 0o644)
+        info = _entry(blob_path(blob_digest), 0o644)
         info.size = blob.stat().st_size
         with blob.open("rb") as content:
             tar.addfile(info, content)
@@ -278,7 +278,8 @@ def write_oci(image: Image, layer: Path, target: Path) -> str:
     return _digest(manifest)
 
 
-def _blob_path(digest: str) -> str:
+def blob_path(digest: str) -> str:
+    """Return where a blob is in an OCI archive."""
     return "blobs/" + digest.replace(":", "/")
 
 
@@ -356,9 +357,14 @@ def build_all() -> None:
         )
 
 
+def find(key: str) -> Image:
+    """Return an image by its key."""
+    return next(image for image in ALL if image.key == key)
+
+
 def reference(key: str) -> str:
     """Return an image's full reference, `name:tag@digest`."""
-    image = next(image for image in ALL if image.key == key)
+    image = find(key)
     digest = _built(image).get("digest")
     if digest is None:
         raise LabError(f"the image {image.name} is not built yet; run 'make up' first")

@@ -15,7 +15,6 @@ SERVERS = [
     "containernetworking-plugins",
     "conntrack",
     "nftables",
-    "iptables",
 ]
 LIBRARIES = [
     "libseccomp2",
@@ -24,9 +23,6 @@ LIBRARIES = [
     "libmnl0",
     "libnfnetlink0",
     "libnetfilter-conntrack3",
-    "libip4tc2",
-    "libip6tc2",
-    "libxtables12",
     "libjansson4",
     "libedit2",
     "libbsd0",
@@ -68,11 +64,6 @@ def ensure() -> None:
         archives = sorted(downloads.glob("*.deb"))
         for archive in archives:
             _run(["dpkg-deb", "-x", str(archive), str(DEBIAN / "root")])
-    for name in ("iptables", "iptables-save", "iptables-restore", "ip6tables"):
-        # Debian makes these links when it installs the package.
-        link = DEBIAN / "root/usr/sbin" / name
-        if not link.is_symlink():
-            link.symlink_to("xtables-nft-multi")
     stamp.write_text("".join(f"{archive.name}\n" for archive in archives))
 
 
@@ -101,6 +92,5 @@ def environment() -> dict[str, str]:
             ]
         ),
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-        "XTABLES_LIBDIR": str(root / "usr/lib/x86_64-linux-gnu/xtables"),
         "HOME": os.environ.get("HOME", "/root"),
     }

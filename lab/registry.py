@@ -11,7 +11,6 @@ from lab import cluster, images, process
 from lab.console import step
 
 NAMESPACE = "lab"
-HOST = "registry.lab.svc.cluster.local:5000"
 _PORT = 5000
 _LABELS = {"app": "registry"}
 _CONFIG = f"""version: 0.1
@@ -90,7 +89,7 @@ def _answers(base: str) -> bool:
 
 def _push(base: str, archive: tarfile.TarFile, name: str, tag: str) -> None:
     def blob(digest: str) -> Any:
-        return archive.extractfile("blobs/" + digest.replace(":", "/"))
+        return archive.extractfile(images.blob_path(digest))
 
     index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
     digest = index["manifests"][0]["digest"]
@@ -124,7 +123,7 @@ def up() -> None:
         )
         base = f"http://{address}:{_PORT}"
         process.wait_for("the registry's Service", lambda: _answers(base), 30)
-        image = next(image for image in images.ALL if image.key == "base")
+        image = images.find("base")
         if not _has(f"{base}/v2/base/manifests/{image.tag}"):
             with tarfile.open(image.archive) as archive:
                 _push(base, archive, "base", image.tag)

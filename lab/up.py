@@ -126,7 +126,7 @@ def up() -> None:
     registry.up()
     gitlab.up()
     mode = engine.provider_mode()
-    chart = "stand-in" if str(ROOT) in _chart()["chart"] else _chart()["chart"]
+    chart = _chart()["chart"].replace(str(ROOT / "lab/chart/gitlab-runner"), "stand-in")
     say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {chart}; runner: stand-in)")
     with engine.providers(mode, KUBECONFIG) as environment:
         stack = select(environment)

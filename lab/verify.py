@@ -78,8 +78,9 @@ _MC = (
 )
 
 
-def _store(outputs: Mapping[str, Any], command: str) -> str:
-    host = outputs["cache_endpoint"].partition(":")[0]
+def store(endpoint: str, command: str) -> str:
+    """Run an `mc` command in the store's pod, where `root` is the store as its administrator."""
+    host = endpoint.partition(":")[0]
     service, namespace = host.split(".")[:2]
     return _exec(namespace, f"statefulset/{service}", f"{_MC} mc {command}")
 
@@ -93,7 +94,7 @@ def _start_cold(outputs: Mapping[str, Any], key: str) -> None:
         "docker builder prune --all --force"
     )
     _exec(outputs["docker_namespace"], f"statefulset/{daemon}", clean)
-    _store(outputs, f"rm --recursive --force root/{outputs['cache_bucket']}/{key}")
+    store(outputs["cache_endpoint"], f"rm --recursive --force root/{outputs['cache_bucket']}/{key}")
 
 
 def _run(found: manager.Manager, files: Mapping[str, bytes], number: int) -> Build:
@@ -162,7 +163,7 @@ def main() -> None:
     Raises:
         LabError: the second build was not warm, or the cache did not hit.
     """
-    if not all(cluster.status().values()):
+    if not cluster.runs():
         raise LabError("the lab is not running; run 'make up' first")
     outputs = _outputs()
     found = manager.find(outputs["runner_namespace"], outputs["release_name"])
@@ -175,7 +176,9 @@ def main() -> None:
     name, old, new = _CHANGED
     with step(f"second job: a fresh pod, a fresh clone, {Path(name).name} changed"):
         warm = _run(found, {**files, name: files[name].replace(old, new)}, 2)
-    listing = _store(outputs, f"ls --json root/{outputs['cache_bucket']}/{key}").strip()
+    listing = store(
+        outputs["cache_endpoint"], f"ls --json root/{outputs['cache_bucket']}/{key}"
+    ).strip()
     say(_table(cold, warm))
     for line in listing.splitlines():
         entry = json.loads(line)

@@ -4,28 +4,18 @@ import json
 import sys
 from typing import Any
 
-import gitlab_runner_k8s as package
+from gitlab_runner_k8s import COMPONENTS, __version__
+from gitlab_runner_k8s._meta import PACKAGE
 from pulumi.provider.experimental.component import ComponentProvider
 
 from lab.paths import ROOT
 
 GOLDEN = ROOT / "components/schema.json"
-COMPONENTS = [
-    package.GitLabRunner,
-    package.MinioCache,
-    package.RunnerPlatform,
-    package.S3Cache,
-    package.SharedDockerDaemon,
-]
 
 
 def provider() -> ComponentProvider:
     """Return the provider that the plugin's host serves."""
-    return ComponentProvider(
-        COMPONENTS,
-        "gitlab-runner-k8s",
-        version=package.__version__,
-    )
+    return ComponentProvider(COMPONENTS, PACKAGE, version=__version__)
 
 
 def current() -> dict[str, Any]:

@@ -24,7 +24,11 @@ from .runner_platform import (
 from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
+COMPONENTS = [GitLabRunner, MinioCache, RunnerPlatform, S3Cache, SharedDockerDaemon]
+"""What the plugin serves."""
+
 __all__ = [
+    "COMPONENTS",
     "ArgsError",
     "CacheBackend",
     "CacheSettingsArgs",

@@ -29,6 +29,11 @@ def lift(render: Callable[[Any], R], values: Any) -> pulumi.Input[R]:
     return render(values)
 
 
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def concat(*parts: pulumi.Input[str]) -> pulumi.Input[str]:
     """Join strings, any of which may be an Output."""
     return lift("".join, list(parts))

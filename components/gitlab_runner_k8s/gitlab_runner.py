@@ -1,6 +1,5 @@
 """The GitLab runner: the official Helm chart with the Kubernetes executor."""
 
-import hashlib
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NotRequired, TypedDict
@@ -12,7 +11,7 @@ import pulumi_random as random
 from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import CacheConfig, RunnerConfig, render
-from ._inputs import digest, lift
+from ._inputs import digest, lift, sha256
 from ._meta import token
 from ._specs import GitLabRunnerSpec
 from ._validation import validate
@@ -246,7 +245,7 @@ class GitLabRunner(pulumi.ComponentResource):
         self.job_namespace = pulumi.Output.from_input(spec.job_namespace)
         # Known to whoever depends on it only when the release is there.
         self.release_name = self._release.id.apply(lambda _: release_name)
-        self.config_checksum = pulumi.Output.from_input(config_toml).apply(_sha256)
+        self.config_checksum = pulumi.Output.from_input(config_toml).apply(sha256)
         self.register_outputs(
             {
                 "namespace": self.namespace,
@@ -309,10 +308,6 @@ class GitLabRunner(pulumi.ComponentResource):
                 opts=child,
             ),
         ]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _values(chart: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A distributed cache in the cluster: an S3-compatible store for `cache:` of jobs."""
 
-import hashlib
 import json
 from enum import Enum
 from importlib import resources
@@ -13,7 +12,7 @@ import pulumi_random as random
 from . import _kubernetes as kube
 from . import _network as net
 from . import _pins
-from ._inputs import concat, digest, lift
+from ._inputs import concat, digest, lift, sha256
 from ._meta import token
 from ._specs import MinioCacheSpec
 from ._validation import validate
@@ -256,7 +255,7 @@ class MinioCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         checksum = pulumi.Output.all(files, self.credentials_checksum).apply(
-            lambda known: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+            lambda known: sha256(json.dumps(known, sort_keys=True))
         )
         container = {
             "name": "bootstrap",

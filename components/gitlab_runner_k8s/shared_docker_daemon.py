@@ -1,6 +1,5 @@
 """One docker daemon for all jobs: its layers stay, whichever pod the next job runs in."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
@@ -12,7 +11,7 @@ import pulumi_tls as tls
 from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
-from ._inputs import concat
+from ._inputs import concat, sha256
 from ._meta import token
 from ._specs import SharedDockerDaemonSpec
 from ._validation import quantity, validate
@@ -148,7 +147,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             spec,
             [server_secret, probe_secret],
             pulumi.Output.all(authority.certificate, server.certificate, client.certificate).apply(
-                lambda certificates: hashlib.sha256("".join(certificates).encode()).hexdigest()
+                lambda certificates: sha256("".join(certificates))
             ),
             service,
         )
@@ -309,7 +308,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             # The daemon reads neither again while it runs.
             annotations={
                 "checksum/certificates": certificates_checksum,
-                "checksum/daemon-json": hashlib.sha256(settings.encode()).hexdigest(),
+                "checksum/daemon-json": sha256(settings),
             },
             volume_size=spec.volume_size,
             storage_class_name=spec.storage_class_name,

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gitlab_runner_k8s._validation import camel
+
 from lab.jobs.model import Job, Service, Variable
 
 BUILD, HELPER = "build", "helper"
@@ -40,12 +42,6 @@ _ACTED_ON = {
 def not_acted_on(table: Mapping[str, Any]) -> list[str]:
     """Return the keys of `[runners.kubernetes]` that the stand-in does nothing about."""
     return sorted(key for key, value in table.items() if key not in _ACTED_ON and value)
-
-
-def camel(name: str) -> str:
-    """Return a snake_case name in Kubernetes' spelling."""
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def _camel_keys(value: Any) -> Any:

@@ -1,6 +1,8 @@
 """The provider protocol, once for all stand-ins: a resource type is a small class."""
 
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -34,6 +36,14 @@ class Change:
     updates: list[str] = field(default_factory=list)
     replaces: list[str] = field(default_factory=list)
     delete_first: bool = False
+
+    @classmethod
+    def of(cls, paths: list[str], replaces: Callable[[str], bool]) -> "Change":
+        """Sort paths into those that replace and those that update."""
+        change = cls()
+        for path in paths:
+            (change.replaces if replaces(path) else change.updates).append(path)
+        return change
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             traceback.print_exc()
         context.abort(grpc.StatusCode.UNKNOWN, message)
 
+    @contextmanager
+    def _reported(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Report a failure inside to the engine."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(context, error)
+
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
         return provider_pb2.ProviderHandshakeResponse()
 
@@ -210,16 +228,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
-        try:
+        with self._reported(context):
             change = resource.diff(
                 Call(request.urn),
                 _read(request.old_inputs),
                 _read(request.olds),
                 _read(request.news),
             )
-        except Exception as error:
-            self._fail(context, error)
-            raise AssertionError from error
         kinds = provider_pb2.PropertyDiff
         detailed = {path: kinds(kind=kinds.UPDATE, inputDiff=True) for path in change.updates}
         detailed |= {
@@ -237,24 +252,18 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Create(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
-        try:
+        with self._reported(context):
             identity, outputs = resource.create(
                 Call(request.urn, request.preview, request.timeout), _read(request.properties)
             )
-        except Exception as error:
-            self._fail(context, error)
-            raise AssertionError from error
         return provider_pb2.CreateResponse(id=identity, properties=_write(outputs))
 
     def Read(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
-        try:
+        with self._reported(context):
             found = resource.read(
                 Call(request.urn), request.id, _read(request.inputs), _read(request.properties)
             )
-        except Exception as error:
-            self._fail(context, error)
-            raise AssertionError from error
         if found is None:
             return provider_pb2.ReadResponse()
         inputs, outputs = found
@@ -264,25 +273,19 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Update(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
-        try:
+        with self._reported(context):
             outputs = resource.update(
                 Call(request.urn, request.preview, request.timeout),
                 request.id,
                 _read(request.olds),
                 _read(request.news),
             )
-        except Exception as error:
-            self._fail(context, error)
-            raise AssertionError from error
         return provider_pb2.UpdateResponse(properties=_write(outputs))
 
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
-        try:
+        with self._reported(context):
             resource.delete(
                 Call(request.urn, timeout=request.timeout), request.id, _read(request.properties)
             )
-        except Exception as error:
-            self._fail(context, error)
-            raise AssertionError from error
         return empty_pb2.Empty()

@@ -92,10 +92,7 @@ class Release(Resource):
 
     def diff(self, call: Call, inputs: Properties, outputs: Properties, news: Properties) -> Change:
         """Replace for another name or namespace; everything else is an upgrade."""
-        change = Change()
-        for path in changed_paths(inputs, news):
-            (change.replaces if path in {"name", "namespace"} else change.updates).append(path)
-        return change
+        return Change.of(changed_paths(inputs, news), {"name", "namespace"}.__contains__)
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         """Install the release."""

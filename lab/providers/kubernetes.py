@@ -121,10 +121,10 @@ class Object(Resource):
     def diff(self, call: Call, inputs: Properties, outputs: Properties, news: Properties) -> Change:
         """Sort the changes into updates and replacements."""
         patterns = [re.compile(pattern) for pattern in self._immutable(news["kind"])]
-        change = Change()
-        for path in changed_paths(inputs, news):
-            replaces = any(pattern.fullmatch(path) for pattern in patterns)
-            (change.replaces if replaces else change.updates).append(path)
+        change = Change.of(
+            changed_paths(inputs, news),
+            lambda path: any(pattern.fullmatch(path) for pattern in patterns),
+        )
         old, new = inputs.get("metadata", {}), news["metadata"]
         change.delete_first = bool(change.replaces) and (
             old.get("name") == new.get("name")

@@ -160,10 +160,7 @@ class _Certificate(Resource):
 
     def diff(self, call: Call, inputs: Properties, outputs: Properties, news: Properties) -> Change:
         """Replace on any change but that of the renewal, and when the renewal is due."""
-        paths = changed_paths(inputs, news)
-        change = Change(replaces=[path for path in paths if path != "earlyRenewalHours"])
-        if len(change.replaces) < len(paths):
-            change.updates.append("earlyRenewalHours")
+        change = Change.of(changed_paths(inputs, news), lambda path: path != "earlyRenewalHours")
         end = dt.datetime.fromisoformat(outputs["validityEndTime"])
         hours = news.get("earlyRenewalHours", 0)
         if dt.datetime.now(dt.UTC) >= end - dt.timedelta(hours=hours):

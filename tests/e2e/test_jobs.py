@@ -17,7 +17,7 @@ JOBS = "gitlab-runner-jobs"
 
 @pytest.fixture(scope="module")
 def manager() -> Manager:
-    if not all(cluster.status().values()):
+    if not cluster.runs():
         missing("the lab is not running (make up)")
     return find("gitlab-runner", "gitlab-runner")
 

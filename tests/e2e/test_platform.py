@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from pulumi import automation as auto
 
-from lab import certificates, cluster, engine, gitlab, up
+from lab import certificates, cluster, engine, gitlab, up, verify
 from lab.paths import KUBECONFIG, LOGS
 from tests.required import missing
 
@@ -32,7 +32,7 @@ Select = Callable[..., auto.Stack]
 @pytest.fixture(scope="module")
 def select() -> Iterator[Select]:
     """Return a function that selects the stack, with changes to its configuration."""
-    if not all(cluster.status().values()):
+    if not cluster.runs():
         missing("the lab is not running (make up)")
     with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
         yield lambda changes=None: up.select(environment, changes)
@@ -227,13 +227,7 @@ def test_the_bucket_expires_its_objects(select: Select) -> None:
     config = get("configmap", "gitlab-runner-cache", "gitlab-runner-cache-bootstrap")
     rules = json.loads(config["data"]["lifecycle.json"])["Rules"]
     assert rules[0]["Expiration"] == {"Days": 14}
-    pod = "gitlab-runner-cache-minio-0"
-    script = (
-        ". /secrets/config.env; export MC_CONFIG_DIR=/tmp/mc;"
-        'export MC_HOST_root="http://$MINIO_ROOT_USER:$MINIO_ROOT_PASSWORD@localhost:9000";'
-        "mc ilm rule export root/runner"
-    )
-    text = cluster.kubectl("-n", "gitlab-runner-cache", "exec", pod, "--", "/bin/sh", "-c", script)
+    text = verify.store(select().outputs()["cache_endpoint"].value, "ilm rule export root/runner")
     assert json.loads(text)["Rules"][0]["Expiration"] == {"Days": 14}
 
 

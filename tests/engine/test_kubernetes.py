@@ -18,7 +18,7 @@ NAMESPACE = "engine-test"
 
 @pytest.fixture(autouse=True)
 def running() -> None:
-    if not all(cluster.status().values()):
+    if not cluster.runs():
         missing("the lab is not running (make up)")
 
 
