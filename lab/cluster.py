@@ -489,6 +489,8 @@ def up() -> None:
     check_machine()
     with step("starting Kubernetes"):
         _remember_what_is_there()
+        if process.pid("containerd") is None:
+            _remove_networks()
         _interface()
         _cgroups()
         _pki()
@@ -560,26 +562,26 @@ def _unmount(prefix: str) -> None:
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
-def _remove_namespaces() -> None:
-    """Remove the pods' network namespaces: those whose address the lab's network gave out."""
-    for name in _veths():
-        _ip("link", "delete", name)
-    known = STATE / "cni" / "ipam" / "lab"
-    for namespace in Path("/run/netns").glob("cni-*") if known.exists() else ():
-        pids = subprocess.run(
-            ["ip", "netns", "pids", namespace.name], capture_output=True, text=True, check=False
-        )
-        if not pids.stdout.strip():
+def _remove_networks() -> None:
+    """Remove the pods' links and network namespaces, also those of a lab that was killed.
+
+    A link left behind keeps the route to its pod's address, which the next lab gives out again:
+    its pods would then be looked for where nobody answers.
+    """
+    pods = POD_CIDR.replace("0/24", "")
+    for namespace in Path("/run/netns").glob("cni-*"):
+        if f" {pods}" in _addresses("-netns", namespace.name):
             _ip("netns", "delete", namespace.name)
+    # The node's ends carry the pods' gateway; they go with the other end, unless that is held.
+    for row in _addresses().splitlines():
+        if f" {pods}1/" in row:
+            _ip("link", "delete", row.split()[1])
 
 
-def _veths() -> list[str]:
-    """Return the node's ends of the pods' links: those with the pods' gateway as address."""
-    gateway = POD_CIDR.replace(".0/24", ".1")
-    rows = subprocess.run(
-        ["ip", "-o", "-4", "addr", "show"], capture_output=True, text=True, check=False
-    ).stdout.splitlines()
-    return [row.split()[1] for row in rows if f" {gateway}/" in row]
+def _addresses(*where: str) -> str:
+    return subprocess.run(
+        ["ip", *where, "-o", "-4", "addr", "show"], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def down() -> None:
@@ -593,7 +595,7 @@ def down() -> None:
         for name in reversed(SERVERS):
             process.stop(name)
         _unmount(str(STATE) + "/")
-        _remove_namespaces()
+        _remove_networks()
         _ip("link", "delete", INTERFACE)
         if ours:
             for family in ("ip", "ip6"):
