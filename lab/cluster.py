@@ -490,7 +490,7 @@ def up() -> None:
     with step("starting Kubernetes"):
         _remember_what_is_there()
         if process.pid("containerd") is None:
-            _remove_networks()
+            remove_networks()
         _interface()
         _cgroups()
         _pki()
@@ -562,7 +562,7 @@ def _unmount(prefix: str) -> None:
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
-def _remove_networks() -> None:
+def remove_networks() -> None:
     """Remove the pods' links and network namespaces, also those of a lab that was killed.
 
     A link left behind keeps the route to its pod's address, which the next lab gives out again:
@@ -595,7 +595,7 @@ def down() -> None:
         for name in reversed(SERVERS):
             process.stop(name)
         _unmount(str(STATE) + "/")
-        _remove_networks()
+        remove_networks()
         _ip("link", "delete", INTERFACE)
         if ours:
             for family in ("ip", "ip6"):
