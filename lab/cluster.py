@@ -28,6 +28,7 @@ CGROUP = "gitlab-runner-lab"
 CACHED = STATE / "discovery"
 VOLUMES = 24
 """How many claims the lab has room for: a released volume is not used again."""
+_ADDRESSES = STATE / "cni" / "ipam"
 _CGROUPS = Path("/sys/fs/cgroup")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
@@ -87,6 +88,10 @@ def _listens(port: int) -> bool:
 
 def _ip(*arguments: str) -> bool:
     return subprocess.run(["ip", *arguments], capture_output=True, check=False).returncode == 0
+
+
+def _ip_output(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False).stdout
 
 
 def _interface() -> None:
@@ -160,7 +165,7 @@ def _containerd_config() -> Path:
                     "type": "host-local",
                     "subnet": POD_CIDR,
                     "routes": [{"dst": "0.0.0.0/0"}],
-                    "dataDir": str(cni / "ipam"),
+                    "dataDir": str(_ADDRESSES),
                 },
             }
         ],
@@ -489,7 +494,8 @@ def up() -> None:
     check_machine()
     with step("starting Kubernetes"):
         _remember_what_is_there()
-        if process.pid("containerd") is None:
+        if not _ADDRESSES.exists():
+            # This lab gave out no address yet: what carries one is another's, and that is dead.
             remove_networks()
         _interface()
         _cgroups()
@@ -569,19 +575,14 @@ def remove_networks() -> None:
     its pods would then be looked for where nobody answers.
     """
     pods = POD_CIDR.replace("0/24", "")
-    for namespace in Path("/run/netns").glob("cni-*"):
-        if f" {pods}" in _addresses("-netns", namespace.name):
-            _ip("netns", "delete", namespace.name)
+    for namespace in (path.name for path in Path("/run/netns").glob("cni-*")):
+        ours = f" {pods}" in _ip_output("-netns", namespace, "-o", "-4", "addr", "show")
+        if ours and not _ip_output("netns", "pids", namespace).strip():
+            _ip("netns", "delete", namespace)
     # The node's ends carry the pods' gateway; they go with the other end, unless that is held.
-    for row in _addresses().splitlines():
-        if f" {pods}1/" in row:
+    for row in _ip_output("-o", "-4", "addr", "show", "type", "veth").splitlines():
+        if f" {pods}1/32 " in row:
             _ip("link", "delete", row.split()[1])
-
-
-def _addresses(*where: str) -> str:
-    return subprocess.run(
-        ["ip", *where, "-o", "-4", "addr", "show"], capture_output=True, text=True, check=False
-    ).stdout
 
 
 def down() -> None:
