@@ -5,9 +5,17 @@ from typing import NoReturn
 
 import pytest
 
+from lab import cluster
+
 
 def missing(what: str) -> NoReturn:
     """Skip, or fail where LAB_REQUIRED=1 says that everything must be there."""
     if os.environ.get("LAB_REQUIRED") == "1":
         pytest.fail(f"{what}, and LAB_REQUIRED=1")
     pytest.skip(what)
+
+
+def needs_lab() -> None:
+    """Skip, or fail, where the lab is not running."""
+    if not cluster.runs():
+        missing("the lab is not running (make up)")

@@ -9,7 +9,7 @@ from kubernetes.client.exceptions import ApiException
 
 from lab import cluster, gitlab
 from lab.jobs import Cache, Git, Job, Manager, Result, Service, Variable, find, run
-from tests.required import missing
+from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
 JOBS = "gitlab-runner-jobs"
@@ -17,8 +17,7 @@ JOBS = "gitlab-runner-jobs"
 
 @pytest.fixture(scope="module")
 def manager() -> Manager:
-    if not cluster.runs():
-        missing("the lab is not running (make up)")
+    needs_lab()
     return find("gitlab-runner", "gitlab-runner")
 
 

@@ -21,7 +21,7 @@ from pulumi import automation as auto
 
 from lab import certificates, cluster, engine, gitlab, up, verify
 from lab.paths import KUBECONFIG, LOGS
-from tests.required import missing
+from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
 NAMESPACES = ("gitlab-runner", "gitlab-runner-jobs", "gitlab-runner-cache", "gitlab-runner-docker")
@@ -32,8 +32,7 @@ Select = Callable[..., auto.Stack]
 @pytest.fixture(scope="module")
 def select() -> Iterator[Select]:
     """Return a function that selects the stack, with changes to its configuration."""
-    if not cluster.runs():
-        missing("the lab is not running (make up)")
+    needs_lab()
     with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
         yield lambda changes=None: up.select(environment, changes)
 

@@ -10,7 +10,7 @@ from pulumi import automation as auto
 
 from lab import cluster, images
 from tests.engine.conftest import changes
-from tests.required import missing
+from tests.required import needs_lab
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 NAMESPACE = "engine-test"
@@ -18,8 +18,7 @@ NAMESPACE = "engine-test"
 
 @pytest.fixture(autouse=True)
 def running() -> None:
-    if not cluster.runs():
-        missing("the lab is not running (make up)")
+    needs_lab()
 
 
 def program(more: Callable[[pulumi.ResourceOptions], object]) -> Callable[[], None]:
