@@ -1,13 +1,12 @@
 """One docker daemon for all jobs: its layers stay, whichever pod the next job runs in."""
 
 import json
-from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_kubernetes as k8s
-import pulumi_tls as tls
 
+from . import _certificates as pki
 from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
@@ -80,14 +79,6 @@ class SharedDockerDaemonArgs(DockerOptionsArgs):
     """Private address ranges that builds may reach, such as a registry's. Default: none."""
 
 
-@dataclass(frozen=True)
-class _KeyPair:
-    """PEM texts of a certificate and its key."""
-
-    certificate: pulumi.Output[str]
-    key: pulumi.Output[str]
-
-
 class SharedDockerDaemon(pulumi.ComponentResource):
     """A docker daemon on a volume, reachable by mutual TLS alone.
 
@@ -119,7 +110,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         self.docker_host = pulumi.Output.from_input(concat("tcp://", host, f":{net.DOCKER_PORT}"))
         self.namespace = pulumi.Output.from_input(spec.namespace)
 
-        authority = self._authority(name, spec)
+        authority = pki.authority(name, f"{name} docker CA", spec.ca_validity_hours, child)
         names = [
             "localhost",
             name,
@@ -127,8 +118,9 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             concat(name, ".", spec.namespace, ".svc"),
             host,
         ]
-        server = self._leaf(name, "server", spec, authority, "server_auth", names)
-        client = self._leaf(name, "client", spec, authority, "client_auth", [])
+        validity = (spec.certificate_validity_hours, spec.certificate_renewal_hours)
+        server = pki.leaf(name, "server", authority, validity, child, dns_names=names)
+        client = pki.leaf(name, "client", authority, validity, child)
         server_secret = self._secret(f"{name}-server", spec.namespace, authority, server)
         # The daemon's own probe makes a real call, so it is a client too.
         probe_secret = self._secret(f"{name}-probe", spec.namespace, authority, client)
@@ -181,55 +173,8 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         """The daemon's StatefulSet (native only)."""
         return self._stateful_set
 
-    def _authority(self, name: str, spec: SharedDockerDaemonSpec) -> _KeyPair:
-        child = pulumi.ResourceOptions(parent=self)
-        key = tls.PrivateKey(f"{name}-ca", algorithm="ECDSA", ecdsa_curve="P384", opts=child)
-        certificate = tls.SelfSignedCert(
-            f"{name}-ca",
-            private_key_pem=key.private_key_pem,
-            subject={"common_name": f"{name} docker CA"},
-            is_ca_certificate=True,
-            set_subject_key_id=True,
-            allowed_uses=["cert_signing", "crl_signing"],
-            validity_period_hours=spec.ca_validity_hours,
-            opts=child,
-        )
-        return _KeyPair(certificate.cert_pem, key.private_key_pem)
-
-    def _leaf(
-        self,
-        name: str,
-        role: str,
-        spec: SharedDockerDaemonSpec,
-        authority: _KeyPair,
-        use: str,
-        dns_names: list[pulumi.Input[str]],
-    ) -> _KeyPair:
-        child = pulumi.ResourceOptions(parent=self)
-        key = tls.PrivateKey(f"{name}-{role}", algorithm="ECDSA", ecdsa_curve="P256", opts=child)
-        request = tls.CertRequest(
-            f"{name}-{role}",
-            private_key_pem=key.private_key_pem,
-            subject={"common_name": f"{name} {role}"},
-            dns_names=dns_names or None,
-            ip_addresses=["127.0.0.1"] if dns_names else None,
-            opts=child,
-        )
-        certificate = tls.LocallySignedCert(
-            f"{name}-{role}",
-            cert_request_pem=request.cert_request_pem,
-            ca_cert_pem=authority.certificate,
-            ca_private_key_pem=authority.key,
-            # One use only: a stolen client key cannot pose as the daemon.
-            allowed_uses=["digital_signature", use],
-            validity_period_hours=spec.certificate_validity_hours,
-            early_renewal_hours=spec.certificate_renewal_hours,
-            opts=child,
-        )
-        return _KeyPair(certificate.cert_pem, key.private_key_pem)
-
     def _secret(
-        self, name: str, namespace: pulumi.Input[str], authority: _KeyPair, leaf: _KeyPair
+        self, name: str, namespace: pulumi.Input[str], authority: pki.KeyPair, leaf: pki.KeyPair
     ) -> k8s.core.v1.Secret:
         files = zip(DOCKER_CERTS, (authority.certificate, leaf.certificate, leaf.key), strict=True)
         return k8s.core.v1.Secret(

@@ -1,0 +1,76 @@
+"""Certificates for mutual TLS: an authority, and leaves of one use each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_tls as tls
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """PEM texts of a certificate and its key."""
+
+    certificate: pulumi.Output[str]
+    key: pulumi.Output[str]
+
+
+def authority(
+    name: str, common_name: str, validity_hours: int, opts: pulumi.ResourceOptions
+) -> KeyPair:
+    """Declare an authority. Its key is to stay in the state: nothing in a cluster needs it."""
+    key = tls.PrivateKey(f"{name}-ca", algorithm="ECDSA", ecdsa_curve="P384", opts=opts)
+    certificate = tls.SelfSignedCert(
+        f"{name}-ca",
+        private_key_pem=key.private_key_pem,
+        subject={"common_name": common_name},
+        is_ca_certificate=True,
+        set_subject_key_id=True,
+        allowed_uses=["cert_signing", "crl_signing"],
+        validity_period_hours=validity_hours,
+        opts=opts,
+    )
+    return KeyPair(certificate.cert_pem, key.private_key_pem)
+
+
+def leaf(
+    name: str,
+    role: str,
+    authority: KeyPair,
+    validity_hours: tuple[int, int],
+    opts: pulumi.ResourceOptions,
+    *,
+    dns_names: Sequence[pulumi.Input[str]] = (),
+) -> KeyPair:
+    """Declare a certificate and its key.
+
+    Args:
+        name: Name of the component that owns it.
+        role: What it is for; the certificate's resources are named after both.
+        authority: Who signs it.
+        validity_hours: Hours that it is valid, and hours before its end from which an update
+            renews it.
+        opts: Options of the resources.
+        dns_names: Names of a server, which also gets 127.0.0.1. A client's certificate has none.
+    """
+    key = tls.PrivateKey(f"{name}-{role}", algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
+    request = tls.CertRequest(
+        f"{name}-{role}",
+        private_key_pem=key.private_key_pem,
+        subject={"common_name": f"{name} {role}"},
+        dns_names=list(dns_names) or None,
+        ip_addresses=["127.0.0.1"] if dns_names else None,
+        opts=opts,
+    )
+    certificate = tls.LocallySignedCert(
+        f"{name}-{role}",
+        cert_request_pem=request.cert_request_pem,
+        ca_cert_pem=authority.certificate,
+        ca_private_key_pem=authority.key,
+        # One use only: a stolen client key cannot pose as the server.
+        allowed_uses=["digital_signature", "server_auth" if dns_names else "client_auth"],
+        validity_period_hours=validity_hours[0],
+        early_renewal_hours=validity_hours[1],
+        opts=opts,
+    )
+    return KeyPair(certificate.cert_pem, key.private_key_pem)
