@@ -201,11 +201,18 @@ class S3Options(v.Spec):
 
     region: v.Region
     bucket_name: v.BucketName | None = None
+    existing_bucket_name: v.BucketName | None = None
+    prefix: v.ObjectPrefix | None = None
     kms_key_arn: v.KmsKeyArn | None = None
     expiration_days: v.Days = 14
-    identity: Literal["irsa", "pod-identity", "access-key"] = "irsa"
+    enable_versioning: bool = False
+    access_log_bucket: v.BucketName | None = None
+    access_log_prefix: v.ObjectPrefix | None = None
+    identity: Literal["irsa", "pod-identity", "access-key", "existing"] = "irsa"
     oidc_provider_arn: v.OidcProviderArn | None = None
     eks_cluster_name: v.Text | None = None
+    existing_role_arn: v.RoleArn | None = None
+    permissions_boundary_arn: v.PolicyArn | None = None
     enable_large_objects: bool = False
     allow_destroy: bool = False
     tags: dict[str, Any] = {}
@@ -221,9 +228,92 @@ class S3Options(v.Spec):
                     f"'{identity}', and identity is '{self.identity}'; "
                     f"{'set it' if not given else 'remove it'}, or choose another identity"
                 )
+        if self.existing_role_arn is not None and self.identity != "existing":
+            raise ValueError(
+                "existing_role_arn is only for the identity 'existing', and identity is "
+                f"'{self.identity}'; remove it, or choose another identity"
+            )
+        if self.permissions_boundary_arn is not None and self.identity == "existing":
+            raise ValueError(
+                "permissions_boundary_arn must not be set for the identity 'existing': no role is "
+                "made; remove it, and set the boundary on the role that is there"
+            )
         if self.enable_large_objects and self.identity == "access-key":
             raise ValueError(
                 "enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'"
+            )
+        is_existing = self.identity == "existing"
+        if self.enable_large_objects and is_existing and self.existing_role_arn is None:
+            raise ValueError(
+                "enable_large_objects needs a role: set existing_role_arn, a role that the "
+                "runner may assume"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_bucket(self) -> "S3Options":
+        if self.existing_bucket_name is not None:
+            for field in (
+                "bucket_name",
+                "kms_key_arn",
+                "expiration_days",
+                "enable_versioning",
+                "access_log_bucket",
+                "access_log_prefix",
+                "allow_destroy",
+            ):
+                if getattr(self, field) != S3Options.model_fields[field].default:
+                    raise ValueError(
+                        f"{field} must not be set with existing_bucket_name: an existing bucket "
+                        "is used as it is; remove one of the two"
+                    )
+        if self.access_log_prefix is not None and self.access_log_bucket is None:
+            raise ValueError(
+                "access_log_prefix needs access_log_bucket; set it, or remove access_log_prefix"
+            )
+        if self.access_log_bucket is not None and self.access_log_bucket == self.bucket_name:
+            raise ValueError(
+                "access_log_bucket must differ from bucket_name: every log written would be "
+                "logged; name another bucket"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arns_fit(self) -> "S3Options":
+        """Hold every ARN against the region; Outputs are not known yet and pass."""
+        names = (
+            "oidc_provider_arn",
+            "existing_role_arn",
+            "permissions_boundary_arn",
+            "kms_key_arn",
+        )
+        given = {name: getattr(self, name) for name in names}
+        arns = {name: arn.split(":", 5) for name, arn in given.items() if isinstance(arn, str)}
+        if isinstance(self.region, str):
+            wanted = v.partition(self.region)
+            for name, parts in arns.items():
+                if parts[1] != wanted:
+                    raise ValueError(
+                        f"{name} must be of the partition '{wanted}' as region ({self.region}) "
+                        f"is, got '{parts[1]}'; correct the ARN or the region"
+                    )
+        key = arns.get("kms_key_arn")
+        if key and key[5].startswith("alias/"):
+            raise ValueError(
+                "kms_key_arn must name the key itself, not an alias: policies see keys alone; "
+                "use the ARN with ':key/'"
+            )
+        if key and isinstance(self.region, str) and key[3] != self.region:
+            raise ValueError(
+                f"kms_key_arn must be of the bucket's region ({self.region}), got '{key[3]}'; "
+                "use a key of that region"
+            )
+        # A key may be another account's; what IAM joins to the role may not.
+        provider, boundary = arns.get("oidc_provider_arn"), arns.get("permissions_boundary_arn")
+        if provider and boundary and boundary[4] not in ("aws", provider[4]):
+            raise ValueError(
+                f"permissions_boundary_arn must be of the account of oidc_provider_arn "
+                f"({provider[4]}), got '{boundary[4]}'; name a policy of that account"
             )
         return self
 

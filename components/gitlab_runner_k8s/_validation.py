@@ -244,7 +244,7 @@ def _docker_image(value: str) -> str | None:
 DockerImageReference = Annotated[ImageReference, rule(_docker_image)]
 
 _RESERVED_BUCKET = (
-    r"xn--.*|sthree-.*|amzn-s3-demo-.*|.*-s3alias|.*--ol-s3|.*\.mrap|.*--x-s3|.*--table-s3"
+    r"xn--.*|sthree-.*|amzn-s3-demo-.*|.*-s3alias|.*--ol-s3|.*\.mrap|.*--x-s3|.*--table-s3|.*-an"
 )
 
 
@@ -260,10 +260,34 @@ def _bucket(value: str) -> str | None:
     return None
 
 
-def _arn(service: str, example: str) -> AfterValidator:
-    return _matches(
-        rf"arn:aws[a-z-]*:{service}:[a-z0-9-]*:\d{{12}}:.+", f"must be an ARN such as '{example}'"
-    )
+def _prefix(value: str) -> str | None:
+    if not re.fullmatch(r"([A-Za-z0-9_.-]+/)+", value) or re.search(r"(^|/)\.\.?/", value):
+        # What S3 or IAM would read as a pattern must not get into a policy.
+        return "must be folders of [A-Za-z0-9_.-], each ending in '/', such as 'ci/'"
+    return None
+
+
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
+
+
+def partition(region: str) -> str:
+    """Return the AWS partition that a region is in: the second part of the ARNs there."""
+    for prefix, name in _PARTITIONS.items():
+        if region.startswith(prefix):
+            return name
+    return "aws"
+
+
+def _arn(resource: str, example: str) -> AfterValidator:
+    return _matches(rf"arn:aws[a-z-]*:{resource}/.+", f"must be an ARN such as '{example}'")
 
 
 if TYPE_CHECKING:
@@ -276,6 +300,8 @@ if TYPE_CHECKING:
     Region = pulumi.Input[str]
     RoleArn = pulumi.Input[str]
     KmsKeyArn = pulumi.Input[str]
+    PolicyArn = pulumi.Input[str]
+    ObjectPrefix = pulumi.Input[str]
     OidcProviderArn = pulumi.Input[str]
 else:  # pydantic reads these; pulumi.Input itself is not a type it can read
 
@@ -301,11 +327,15 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
     Region = _leaf(
         _matches(r"[a-z]{2,}(-[a-z]+)+-\d", "must be an AWS region, such as 'eu-central-1'")
     )
-    RoleArn = _leaf(_arn("iam", "arn:aws:iam::123456789012:role/name"))
-    KmsKeyArn = _leaf(_arn("kms", "arn:aws:kms:eu-central-1:123456789012:key/…"))
+    ObjectPrefix = _leaf(rule(_prefix))
+    RoleArn = _leaf(_arn(r"iam::\d{12}:role", "arn:aws:iam::123456789012:role/name"))
+    PolicyArn = _leaf(_arn(r"iam::(\d{12}|aws):policy", "arn:aws:iam::123456789012:policy/name"))
+    KmsKeyArn = _leaf(
+        _arn(r"kms:[a-z0-9-]+:\d{12}:(key|alias)", "arn:aws:kms:eu-central-1:123456789012:key/…")
+    )
     OidcProviderArn = _leaf(
         _arn(
-            "iam",
+            r"iam::\d{12}:oidc-provider",
             "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/…",
         )
     )
