@@ -7,7 +7,7 @@ from concurrent import futures
 import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from lab.providers import kubernetes, random, tls
+from lab.providers import aws, kubernetes, random, tls
 from lab.providers.base import Provider
 
 _OPTIONS = [
@@ -27,7 +27,7 @@ def serve(provider: Provider) -> tuple[grpc.Server, int]:
 
 def main() -> None:
     """Serve all of them."""
-    providers = (kubernetes.provider(), random.provider(), tls.provider())
+    providers = (aws.provider(), kubernetes.provider(), random.provider(), tls.provider())
     served = [(provider.name, *serve(provider)) for provider in providers]
     print(",".join(f"{name}:{port}" for name, _, port in served), flush=True)
     ended = threading.Event()
