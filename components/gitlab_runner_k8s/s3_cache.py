@@ -74,7 +74,7 @@ class S3OptionsArgs(TypedDict):
     Default: presigned URLs, up to 5 GB an object."""
     allow_destroy: NotRequired[bool]
     """Let an update or `pulumi destroy` delete the bucket with all that is in it.
-    Default: the bucket is protected."""
+    Default: the bucket and what keeps it private are protected."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]
     """Tags of everything that can have them. Default: the provider's."""
 
@@ -170,6 +170,8 @@ class S3Cache(pulumi.ComponentResource):
 
     def _harden(self, name: str) -> None:
         spec, child = self._spec, pulumi.ResourceOptions(parent=self)
+        # A destroy that stops at the protected bucket must not leave it without these.
+        kept = pulumi.ResourceOptions(parent=self, protect=not spec.allow_destroy)
         bucket, region = self.bucket, spec.region
         block = aws.s3.BucketPublicAccessBlock(
             f"{name}-public-access",
@@ -179,14 +181,14 @@ class S3Cache(pulumi.ComponentResource):
             block_public_policy=True,
             ignore_public_acls=True,
             restrict_public_buckets=True,
-            opts=child,
+            opts=kept,
         )
         aws.s3.BucketOwnershipControls(
             f"{name}-ownership",
             bucket=bucket,
             region=region,
             rule={"object_ownership": "BucketOwnerEnforced"},
-            opts=child,
+            opts=kept,
         )
         key = spec.kms_key_arn
         aws.s3.BucketServerSideEncryptionConfiguration(
@@ -204,7 +206,7 @@ class S3Cache(pulumi.ComponentResource):
                     "bucket_key_enabled": key is not None,
                 }
             ],
-            opts=child,
+            opts=kept,
         )
         versioning = []
         if spec.enable_versioning:
@@ -234,7 +236,7 @@ class S3Cache(pulumi.ComponentResource):
                     },
                 }
             ],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=versioning),
+            opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=versioning)),
         )
         if spec.access_log_bucket is not None:
             aws.s3.BucketLogging(
@@ -269,7 +271,7 @@ class S3Cache(pulumi.ComponentResource):
                     }
                 ]
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[block]),
+            opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=[block])),
         )
 
     def _permissions(

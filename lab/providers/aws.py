@@ -172,11 +172,22 @@ class Bucket(_Aws):
         """Delete the bucket, with all versions of its objects where that is allowed."""
         s3 = client("s3", outputs.get("region"))
         if outputs.get("forceDestroy"):
-            pages = s3.get_paginator("list_object_versions").paginate(Bucket=identity)
-            for page in _or_none(lambda: list(pages)) or []:
-                for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-                    s3.delete_object(Bucket=identity, Key=item["Key"], VersionId=item["VersionId"])
+            _or_none(lambda: _empty(s3, identity))
         _or_none(lambda: s3.delete_bucket(Bucket=identity))
+
+
+def _empty(s3: Any, bucket: str) -> None:
+    """Delete every object, with all its versions."""
+    if "Status" in s3.get_bucket_versioning(Bucket=bucket):
+        # Where versioning is suspended moto cannot delete a version.
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        found = [
+            {"Key": item["Key"], "VersionId": item["VersionId"]}
+            for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        ]
+        if found:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": found})
 
 
 @dataclass(frozen=True)
