@@ -173,6 +173,119 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ),
     (S3Cache, {**S3, "kms_key_arn": "alias/mine"}, "kms_key_arn: must be an ARN"),
     (S3Cache, {**S3, "oidc_provider_arn": "arn:aws:iam:x"}, "oidc_provider_arn: must be an ARN"),
+    *[
+        (S3Cache, {**S3, "bucket_name": bucket}, f"bucket_name: {problem}")
+        for bucket, problem in (
+            ("ab", "must be 3 to 63"),
+            ("-start", "must be 3 to 63"),
+            ("192.168.5.4", "must not look like an IP"),
+            ("with.dots", "must not have dots"),
+            ("sthree-cache", "uses a prefix or suffix that S3 reserves"),
+            ("cache-s3alias", "uses a prefix or suffix that S3 reserves"),
+            ("cache-123456789012-eu-central-1-an", "uses a prefix or suffix that S3 reserves"),
+        )
+    ],
+    *[
+        (S3Cache, {**S3, field: arn}, f"{field}: must be an ARN such as 'arn:aws:iam::")
+        for field, arn in (
+            ("oidc_provider_arn", "arn:aws:iam::123456789012:role/name"),
+            ("oidc_provider_arn", "arn:aws:iam::1234:oidc-provider/oidc.example.com/id/1"),
+            ("permissions_boundary_arn", "arn:aws:iam::123456789012:role/name"),
+            ("existing_role_arn", "arn:aws:iam::123456789012:user/name"),
+            ("existing_role_arn", "arn:aws:sts::123456789012:assumed-role/name/session"),
+        )
+    ],
+    (
+        S3Cache,
+        {**S3, "kms_key_arn": "arn:aws:kms:eu-central-1:123456789012:grant/1"},
+        "kms_key_arn: must be an ARN such as 'arn:aws:kms:",
+    ),
+    (
+        S3Cache,
+        {**S3, "kms_key_arn": "arn:aws:kms:eu-central-1:123456789012:alias/mine"},
+        "kms_key_arn must name the key itself, not an alias",
+    ),
+    (
+        S3Cache,
+        {**S3, "kms_key_arn": "arn:aws:kms:eu-west-1:123456789012:key/1"},
+        "kms_key_arn must be of the bucket's region (eu-central-1), got 'eu-west-1'",
+    ),
+    *[
+        (S3Cache, {**S3, **change}, f"{field} must be of the partition '{wanted}' as region")
+        for field, wanted, change in (
+            ("oidc_provider_arn", "aws-cn", {"region": "cn-north-1"}),
+            ("oidc_provider_arn", "aws-us-gov", {"region": "us-gov-west-1"}),
+            (
+                "kms_key_arn",
+                "aws",
+                {"kms_key_arn": "arn:aws-cn:kms:eu-central-1:123456789012:key/1"},
+            ),
+            (
+                "permissions_boundary_arn",
+                "aws",
+                {"permissions_boundary_arn": "arn:aws-us-gov:iam::123456789012:policy/b"},
+            ),
+        )
+    ],
+    (
+        S3Cache,
+        {**S3, "permissions_boundary_arn": "arn:aws:iam::210987654321:policy/b"},
+        "permissions_boundary_arn must be of the account of oidc_provider_arn (123456789012), "
+        "got '210987654321'",
+    ),
+    *[
+        (
+            S3Cache,
+            {**S3, "existing_bucket_name": "there-already", **change},
+            f"{next(iter(change))} must not be set with existing_bucket_name",
+        )
+        for change in (
+            {"bucket_name": "mine"},
+            {"kms_key_arn": "arn:aws:kms:eu-central-1:123456789012:key/1"},
+            {"expiration_days": 7},
+            {"enable_versioning": True},
+            {"access_log_bucket": "logs"},
+            {"access_log_prefix": "cache/"},
+            {"allow_destroy": True},
+        )
+    ],
+    *[
+        (S3Cache, {**S3, "prefix": prefix}, "prefix: must be folders of")
+        for prefix in ("ci", "/ci/", "ci//", "*/", "ci/${aws:username}/", "../", "ci/./", "")
+    ],
+    (S3Cache, {**S3, "access_log_prefix": "cache/"}, "access_log_prefix needs access_log_bucket"),
+    (
+        S3Cache,
+        {**S3, "bucket_name": "same-name", "access_log_bucket": "same-name"},
+        "access_log_bucket must differ from bucket_name",
+    ),
+    (
+        S3Cache,
+        {**S3, "existing_role_arn": "arn:aws:iam::123456789012:role/name"},
+        "existing_role_arn is only for the identity 'existing'",
+    ),
+    (
+        S3Cache,
+        {
+            "region": "eu-central-1",
+            "identity": "existing",
+            "permissions_boundary_arn": "arn:aws:iam::123456789012:policy/b",
+        },
+        "permissions_boundary_arn must not be set for the identity 'existing'",
+    ),
+    (
+        S3Cache,
+        {**S3, "identity": "existing"},
+        "oidc_provider_arn is only for the identity 'irsa', and identity is 'existing'",
+    ),
+    *[
+        (
+            S3Cache,
+            {"region": "eu-central-1", "identity": identity, "enable_large_objects": True},
+            "enable_large_objects needs a role",
+        )
+        for identity in ("access-key", "existing")
+    ],
     (SharedDockerDaemon, {}, "node_selector must name nodes of the daemon's own"),
     (
         SharedDockerDaemon,
