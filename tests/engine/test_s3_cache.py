@@ -1,8 +1,13 @@
 """`S3Cache` by the real engine, on a test server for AWS (moto)."""
 
 import json
+import os
+import socket
+import ssl
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +22,7 @@ from botocore.exceptions import ClientError
 from gitlab_runner_k8s import S3Cache, S3CacheArgs
 from pulumi import automation as auto
 
-from lab import engine
+from lab import certificates, engine
 from lab.paths import BIN, KUBECONFIG
 from lab.providers import aws
 from lab.providers.__main__ import serve
@@ -128,10 +133,15 @@ def deploy(environment: dict[str, str], server: str, tmp_path: Path) -> Iterator
         stacks[-1].workspace.remove_stack("s3", force=True)
 
 
-def request(url: str, data: bytes | None = None, method: str | None = None) -> bytes:
+def request(
+    url: str,
+    data: bytes | None = None,
+    method: str | None = None,
+    context: ssl.SSLContext | None = None,
+) -> bytes:
     headers = {"Content-Type": "application/octet-stream"}
     sent = urllib.request.Request(url, data=data, method=method, headers=headers)
-    with urllib.request.urlopen(sent, timeout=30) as response:
+    with urllib.request.urlopen(sent, timeout=30, context=context) as response:
         content: bytes = response.read()
     return content
 
@@ -142,10 +152,11 @@ def admin(server: str) -> Callable[[str], Any]:
     return lambda service: client(server, service, ("admin", "admin"))
 
 
-def client(server: str, service: str, key: tuple[str, str]) -> Any:
+def client(server: str, service: str, key: tuple[str, str], authority: Path | None = None) -> Any:
     return boto3.client(
         service,
         endpoint_url=server,
+        verify=str(authority) if authority else None,
         region_name=REGION,
         aws_access_key_id=key[0],
         aws_secret_access_key=key[1],
@@ -404,14 +415,176 @@ def test_the_runners_key_can_do_what_the_cache_needs_and_no_more(
 
 
 def test_presigned_urls_carry_the_cache(deploy: Deploy, admin: Any, server: str) -> None:
-    # moto does not check the signature of a presigned URL; a store that does is
-    # in the next test.
+    # moto does not check the signature of a presigned URL: the tests on MinIO do.
     stack = deploy(KEY)
     stack.up()
     s3, cached = client(server, "s3", access_key(stack)), {"Bucket": BUCKET, "Key": "ci/1/cache"}
     with without_policy(admin("s3")):
         request(s3.generate_presigned_url("put_object", cached), b"warm", "PUT")
         assert request(s3.generate_presigned_url("get_object", cached)) == b"warm"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def tls_context(authority: Path | None) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=authority) if authority else None
+
+
+class Store:
+    """A MinIO with the stack's user and policies: it evaluates them, and checks signatures."""
+
+    def __init__(self, folder: Path, tls: bool) -> None:
+        self.folder, self.port = folder, free_port()
+        self.authority: Path | None = None
+        folder.mkdir()
+        if tls:
+            ca = certificates.authority(folder)
+            pair = certificates.issue(ca, folder / "certs/store", "store", hosts=("127.0.0.1",))
+            for file, name in zip(pair, ("public.crt", "private.key"), strict=True):
+                file.rename(file.with_name(name))
+            self.authority = ca.path
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.context = tls_context(self.authority)
+        self.environment = {
+            **os.environ,
+            "MINIO_ROOT_USER": "admin",
+            "MINIO_ROOT_PASSWORD": "admin-password",
+            "MINIO_BROWSER": "off",
+            "MINIO_CI_CD": "on",
+            "MC_HOST_store": f"{scheme}://admin:admin-password@127.0.0.1:{self.port}",
+        }
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(BIN / "minio"),
+                    "server",
+                    *("--certs-dir", str(folder / "certs")),
+                    *("--address", f"127.0.0.1:{self.port}", str(folder / "data")),
+                ],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                request(f"{self.url}/minio/health/ready", context=self.context)
+            except OSError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()
+                time.sleep(0.2)
+            else:
+                return
+
+    def mc(self, *arguments: str) -> None:
+        command = [str(BIN / "mc"), "--config-dir", str(self.folder / "mc"), "--insecure"]
+        subprocess.run(
+            [*command, *arguments],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def client(self, key: tuple[str, str]) -> Any:
+        return client(self.url, "s3", key, self.authority)
+
+    def admit(self, key: tuple[str, str], documents: list[Any]) -> None:
+        """Make the user with its key and what the documents say of it."""
+        path = self.folder / "policy.json"
+        path.write_text(
+            json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    # What MinIO evaluates for a user are the policies of the user alone.
+                    "Statement": [
+                        {name: value for name, value in statement.items() if name != "Principal"}
+                        for document in documents
+                        for statement in document["Statement"]
+                    ],
+                }
+            )
+        )
+        self.mc("mb", f"store/{BUCKET}")
+        self.mc("admin", "user", "add", "store", *key)
+        self.mc("admin", "policy", "create", "store", "ci", str(path))
+        self.mc("admin", "policy", "attach", "store", "ci", "--user", key[0])
+
+
+@pytest.fixture(params=["https", "http"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if not (BIN / "minio").exists():
+        missing("MinIO is not built (make up)")
+    made = Store(tmp_path / "minio", tls=request.param == "https")
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.stop()
+
+
+def refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except urllib.error.HTTPError as error:
+        return error.code == 403
+    return False
+
+
+def test_a_store_that_enforces_them_lets_the_cache_pass_over_tls_alone(
+    deploy: Deploy, admin: Any, store: Store
+) -> None:
+    stack = deploy({**KEY, "prefix": "ci/"})
+    stack.up()
+    iam, key = admin("iam"), access_key(stack)
+    (user,) = [found["UserName"] for found in iam.list_users()["Users"]]
+    (name,) = iam.list_user_policies(UserName=user)["PolicyNames"]
+    rights = iam.get_user_policy(UserName=user, PolicyName=name)["PolicyDocument"]
+    store.admit(key, [rights, policy(admin("s3"))])
+    s3, cached = store.client(key), {"Bucket": BUCKET, "Key": "ci/project/1/cache"}
+
+    def presigned(action: str, **change: str) -> str:
+        url: str = s3.generate_presigned_url(action, {**cached, **change})
+        return url
+
+    def put(url: str) -> bytes:
+        return request(url, b"warm", "PUT", store.context)
+
+    if store.context is None:
+        assert refused(lambda: put(presigned("put_object")))
+        assert denied(lambda: s3.put_object(**cached, Body=b"warm"))
+        assert denied(lambda: s3.list_objects_v2(Bucket=BUCKET, Prefix="ci/"))
+        return
+
+    put(presigned("put_object"))
+    assert request(presigned("get_object"), context=store.context) == b"warm"
+    assert refused(lambda: put(presigned("put_object", Key="other/project/1/cache")))
+    # A job that has the URL of one object has no other.
+    other = presigned("put_object").replace("/ci/project/1/", "/ci/project/2/")
+    assert refused(lambda: put(other))
+    assert refused(lambda: put(presigned("get_object")))
+
+    assert s3.get_object(**cached)["Body"].read() == b"warm"
+    (listed,) = s3.list_objects_v2(Bucket=BUCKET, Prefix="ci/")["Contents"]
+    assert listed["Key"] == cached["Key"]
+    assert denied(lambda: s3.list_objects_v2(Bucket=BUCKET))
+    assert denied(lambda: s3.list_objects_v2(Bucket=BUCKET, Prefix="other/"))
+    assert denied(lambda: s3.put_object(Bucket=BUCKET, Key="other", Body=b"poison"))
+    assert denied(lambda: s3.delete_bucket_policy(Bucket=BUCKET))
+    assert denied(lambda: s3.create_bucket(Bucket="another-one"))
 
 
 def test_plain_http_is_denied_by_the_buckets_policy(deploy: Deploy, admin: Any) -> None:
