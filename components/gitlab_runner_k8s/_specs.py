@@ -5,11 +5,12 @@ the same fields as its spec here. Field by field documentation is on the public 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pulumi
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from . import _pins
 from . import _validation as v
@@ -23,15 +24,13 @@ class ResourcesSpec(v.Spec):
     memory_request: v.Bytes | None = None
     memory_limit: v.Bytes | None = None
 
-    @model_validator(mode="after")
-    def _requests_fit(self) -> "ResourcesSpec":
+    def problems(self) -> Iterator[str]:
         for kind in ("cpu", "memory"):
             request, limit = getattr(self, f"{kind}_request"), getattr(self, f"{kind}_limit")
             if request and limit and v.quantity(request) > v.quantity(limit):
-                raise ValueError(
+                yield (
                     f"{kind}_request ({request}) must not exceed {kind}_limit ({limit}); lower it"
                 )
-        return self
 
     def kubernetes(self) -> dict[str, dict[str, str]]:
         """Return the `resources` of a container."""
@@ -98,21 +97,19 @@ class RunnerOptions(v.Spec):
     enable_metrics: bool = True
     chart: ChartSpec = ChartSpec()
 
-    @model_validator(mode="after")
-    def _fits(self) -> "RunnerOptions":
+    def problems(self) -> Iterator[str]:
         wanted = self.request_concurrency
         if wanted is not None and wanted > self.concurrent:
-            raise ValueError(
+            yield (
                 f"request_concurrency ({wanted}) must not exceed concurrent ({self.concurrent}); "
                 "lower it, or raise concurrent"
             )
         for key in self.environment:
             if key.startswith("DOCKER_") or re.search(r"TOKEN|SECRET|PASSWORD", key):
-                raise ValueError(
+                yield (
                     f"environment.{key} must not be set here: it is plain text in the cluster, or "
                     "belongs to the shared daemon; use a masked CI/CD variable of the project"
                 )
-        return self
 
 
 class GitLabRunnerSpec(RunnerOptions):
@@ -129,35 +126,34 @@ class GitLabRunnerSpec(RunnerOptions):
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "GitLabRunnerSpec":
-        _check_token(self.runner_token, self.token_secret_name)
-        _check_url(self.gitlab_url, self.allow_insecure_gitlab_url)
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _check_token(self.runner_token, self.token_secret_name)
+        yield from _check_url(self.gitlab_url, self.allow_insecure_gitlab_url)
         if self.docker and self.enable_privileged_jobs:
-            raise ValueError(
+            yield (
                 "enable_privileged_jobs must be off where jobs use the shared daemon; "
                 "remove it: the jobs need no privilege of their own"
             )
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
-            raise ValueError(
+            yield (
                 "job_namespace must differ from namespace: jobs could read the runner's token "
                 "there; give them a namespace of their own"
             )
-        return self
 
 
-def _check_token(token: Any, secret_name: Any) -> None:
+def _check_token(token: Any, secret_name: Any) -> Iterator[str]:
     if (token is None) == (secret_name is None):
-        raise ValueError(
+        yield (
             "exactly one of runner_token and token_secret_name must be set; runner_token is a "
             "glrt- token as a secret, token_secret_name names a Secret with the keys "
             "'runner-token' and 'runner-registration-token' (empty)"
         )
 
 
-def _check_url(url: pulumi.Input[str], insecure: bool) -> None:
+def _check_url(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
     if isinstance(url, str) and urlsplit(url).scheme == "http" and not insecure:
-        raise ValueError(
+        yield (
             f"gitlab_url must be https, got '{url}'; use https, or set allow_insecure_gitlab_url "
             "(the runner's token crosses the network in clear)"
         )
@@ -177,14 +173,12 @@ class MinioOptions(v.Spec):
     node_selector: dict[str, str] = {}
     enable_console: bool = False
 
-    @model_validator(mode="after")
-    def _image_for_engine(self) -> "MinioOptions":
+    def problems(self) -> Iterator[str]:
         if self.engine == "minio" and self.image is None:
-            raise ValueError(
+            yield (
                 "image must be set for the engine 'minio': its official images are withdrawn; "
                 "name your own build by digest, or use the engine 'silo'"
             )
-        return self
 
 
 class MinioCacheSpec(MinioOptions):
@@ -210,22 +204,18 @@ class S3Options(v.Spec):
     allow_destroy: bool = False
     tags: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _identity_is_whole(self) -> "S3Options":
+    def problems(self) -> Iterator[str]:
         needs = {"irsa": "oidc_provider_arn", "pod-identity": "eks_cluster_name"}
         for identity, needed in needs.items():
             given = getattr(self, needed) is not None
             if given != (self.identity == identity):
-                raise ValueError(
+                yield (
                     f"{needed} {'must be set' if not given else 'is only'} for the identity "
                     f"'{identity}', and identity is '{self.identity}'; "
                     f"{'set it' if not given else 'remove it'}, or choose another identity"
                 )
         if self.enable_large_objects and self.identity == "access-key":
-            raise ValueError(
-                "enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'"
-            )
-        return self
+            yield "enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'"
 
 
 class S3CacheSpec(S3Options):
@@ -254,23 +244,21 @@ class DockerOptions(v.Spec):
     ca_validity_hours: v.Hours = 87600
     termination_grace_period_seconds: v.Seconds = 600
 
-    @model_validator(mode="after")
-    def _sound(self) -> "DockerOptions":
+    def problems(self) -> Iterator[str]:
         if not self.node_selector and not self.accept_shared_nodes:
-            raise ValueError(
+            yield (
                 "node_selector must name nodes of the daemon's own: whoever can run a job is root "
                 "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
             )
         if self.certificate_renewal_hours >= self.certificate_validity_hours:
-            raise ValueError(
+            yield (
                 f"certificate_renewal_hours ({self.certificate_renewal_hours}) must be less than "
                 f"certificate_validity_hours ({self.certificate_validity_hours}); lower it"
             )
         if not 24 <= self.certificate_validity_hours <= 825 * 24:
-            raise ValueError("certificate_validity_hours must be from 24 to 19800 (825 days)")
+            yield "certificate_validity_hours must be from 24 to 19800 (825 days)"
         if self.certificate_validity_hours >= self.ca_validity_hours:
-            raise ValueError("certificate_validity_hours must be less than ca_validity_hours")
-        return self
+            yield "certificate_validity_hours must be less than ca_validity_hours"
 
 
 class SharedDockerDaemonSpec(DockerOptions):
@@ -280,14 +268,13 @@ class SharedDockerDaemonSpec(DockerOptions):
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
 
-    @model_validator(mode="after")
-    def _own_namespace(self) -> "SharedDockerDaemonSpec":
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
-            raise ValueError(
+            yield (
                 "namespace must differ from job_namespace: the daemon's pod is privileged and its "
                 "key must not be readable to jobs; give it a namespace of its own"
             )
-        return self
 
 
 class CacheSettings(v.Spec):
@@ -296,17 +283,15 @@ class CacheSettings(v.Spec):
     s3: S3Options | None = None
     existing: RunnerCacheSpec | None = None
 
-    @model_validator(mode="after")
-    def _one_backend(self) -> "CacheSettings":
+    def problems(self) -> Iterator[str]:
         for block in ("minio", "s3", "existing"):
             if getattr(self, block) is not None and block != self.backend:
-                raise ValueError(
+                yield (
                     f"{block} is set and backend is '{self.backend}'; remove {block}, "
                     f"or set backend to '{block}'"
                 )
         if self.backend in {"s3", "existing"} and getattr(self, self.backend) is None:
-            raise ValueError(f"{self.backend} must be set for the backend '{self.backend}'")
-        return self
+            yield f"{self.backend} must be set for the backend '{self.backend}'"
 
 
 class NamespacesSettings(v.Spec):
@@ -317,18 +302,16 @@ class NamespacesSettings(v.Spec):
     enable_creation: bool = True
     enable_adoption: bool = False
 
-    @model_validator(mode="after")
-    def _apart(self) -> "NamespacesSettings":
+    def problems(self) -> Iterator[str]:
         names = [self.runner, self.jobs, self.cache, self.docker]
         if len(set(names)) < len(names):
-            raise ValueError(
+            yield (
                 "the four namespaces must differ: each has its own secrets and Pod Security level; "
                 "rename the one used twice"
             )
         for name in names:
             if name == "default" or name.startswith("kube-"):
-                raise ValueError(f"'{name}' is not for this; give the platform its own namespaces")
-        return self
+                yield f"'{name}' is not for this; give the platform its own namespaces"
 
 
 class NetworkSettings(v.Spec):
@@ -349,13 +332,11 @@ class RunnerPlatformSpec(v.Spec):
     network: NetworkSettings = NetworkSettings()
     allow_volume_deletion: bool = False
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "RunnerPlatformSpec":
-        _check_token(self.runner_token, self.token_secret_name)
-        _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
+    def problems(self) -> Iterator[str]:
+        yield from _check_token(self.runner_token, self.token_secret_name)
+        yield from _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
         if self.docker_daemon and self.runner.enable_privileged_jobs:
-            raise ValueError(
+            yield (
                 "runner.enable_privileged_jobs must be off where jobs use the shared daemon; "
                 "remove it: the jobs need no privilege of their own"
             )
-        return self

@@ -5,10 +5,11 @@ settings are judged by the same code. Values that are not known yet (Pulumi Outp
 pass: their rules can only be checked by the cluster.
 """
 
+import copy
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
@@ -42,12 +44,31 @@ class ArgsError(pulumi.RunError, ValueError):
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
 
 
+class Problems(ValueError):
+    """Several problems of one value, each a line as in `ArgsError`."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
 class Spec(BaseModel):
     """Validated, immutable arguments: no unknown key, no type conversion."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True
     )
+
+    def problems(self) -> Iterator[str]:
+        """Return what is wrong between the fields, each of which is right by itself."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _together(self) -> "Spec":
+        problems = list(self.problems())
+        if problems:
+            raise Problems(problems)
+        return self
 
 
 class Leaf:
@@ -377,6 +398,19 @@ def _shown(value: Any, path: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…'"
 
 
+def _lines(
+    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
+) -> Iterator[str]:
+    """Return the lines of an error: one, or each of its `Problems`."""
+    reason = error.get("ctx", {}).get("error")
+    if not isinstance(reason, Problems):
+        yield _problem(error, model, spell, root)
+        return
+    for problem in reason.problems:
+        one: Any = {**error, "ctx": {"error": ValueError(problem)}}
+        yield _problem(one, model, spell, root)
+
+
 def _problem(
     error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
 ) -> str:
@@ -430,4 +464,53 @@ def validate(
         return model.model_validate(dict(args))
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-        raise ArgsError(where, [_problem(error, model, spell, root) for error in errors]) from None
+    found = [line for error in errors for line in _lines(error, model, spell, root)]
+    for error in _hidden(model, args, errors):
+        found += _lines(error, model, spell, root)
+    raise ArgsError(where, dict.fromkeys(found))
+
+
+_NOT_KNOWN = pulumi.Output.from_input("")
+
+
+def _hidden(
+    model: type[BaseModel], args: Mapping[str, Any], errors: list[ErrorDetails]
+) -> Iterator[ErrorDetails]:
+    """Return the problems between fields that others hide: pydantic stops at a field's own.
+
+    What was wrong counts as not known yet, or, where that cannot be, as left out.
+    """
+    attempt = copy.copy(dict(args))
+    seen = {(error["loc"], error["msg"]) for error in errors}
+    for _ in range(3):
+        for error in errors:
+            attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")
+        try:
+            model.model_validate(attempt)
+        except ValidationError as invalid:
+            errors = invalid.errors(include_url=False)
+        else:
+            return
+        for error in errors:
+            is_ours = error["type"] == "missing" or error["input"] is _NOT_KNOWN
+            if not is_ours and (error["loc"], error["msg"]) not in seen:
+                seen.add((error["loc"], error["msg"]))
+                yield error
+
+
+def _without(value: Any, location: tuple[int | str, ...], *, is_unknown: bool) -> Any:
+    """Return a copy without what stands at a location."""
+    if not location or not isinstance(value, dict | list):
+        return value
+    copied: Any = copy.copy(value)
+    key, *rest = location
+    is_there = key in copied if isinstance(copied, dict) else int(key) < len(copied)
+    if not is_there:
+        return value
+    if rest and isinstance(copied[key], dict | list):
+        copied[key] = _without(copied[key], tuple(rest), is_unknown=is_unknown)
+    elif is_unknown or copied[key] is _NOT_KNOWN or isinstance(copied[key], dict):
+        del copied[key]
+    else:
+        copied[key] = _NOT_KNOWN
+    return copied
