@@ -510,6 +510,22 @@ def _shown(value: Any, path: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…'"
 
 
+def _field_names(model: type[BaseModel]) -> Iterator[str]:
+    yield from model.model_fields
+    for below in model.__subclasses__():
+        yield from _field_names(below)
+
+
+def _spelled(text: str, spell: Callable[[str], str]) -> str:
+    """Return a text with the names of fields written as the user writes them."""
+    names = set(_field_names(Spec))
+    return re.sub(
+        r"(?<![\w'/-])[a-z0-9]+(_[a-z0-9]+)+(?![\w'/-])",
+        lambda match: spell(match[0]) if match[0] in names else match[0],
+        text,
+    )
+
+
 def _path(location: tuple[int | str, ...], spell: Callable[[str], str], root: str) -> str:
     path = root
     for part in location:
@@ -527,7 +543,7 @@ def _lines(
         return
     if isinstance(error["input"], str):  # a text of several lines is not shown
         path = _path(error["loc"], spell, root)
-        yield from (f"{path}: {problem}" for problem in reason.problems)
+        yield from (f"{path}: {_spelled(problem, spell)}" for problem in reason.problems)
         return
     for problem in reason.problems:
         one: Any = {**error, "ctx": {"error": ValueError(problem)}}
@@ -548,7 +564,7 @@ def _problem(
     if kind == "missing":
         return f"{path}: is required; set it"
     if kind == "value_error":
-        text = str(error["ctx"]["error"])
+        text = _spelled(str(error["ctx"]["error"]), spell)
         # A rule over several fields has no value of its own to show.
         if isinstance(value, Mapping):
             return f"{path}: {text}" if path else text
