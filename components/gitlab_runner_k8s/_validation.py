@@ -529,6 +529,8 @@ def _spelled(text: str, spell: Callable[[str], str]) -> str:
 def _path(location: tuple[int | str, ...], spell: Callable[[str], str], root: str) -> str:
     path = root
     for part in location:
+        if part == "[key]":  # pydantic's word for a key itself
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{spell(part)}" if path else spell(part)
     return path
 

@@ -211,7 +211,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "zones.b.docker_namespace must differ from zones.a.docker_namespace",
         "rename it",
     ),
-    ("B23", {"zones": {"Prod": {}}}, "zones.Prod", "DNS-1123 label"),
+    ("B23", {"zones": {"Prod": {}}}, "zones.Prod:", "DNS-1123 label"),
     (
         "B24",
         daemon(certificate_validity_hours=48, certificate_renewal_hours=48),
@@ -316,7 +316,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "runner: poll_timeout_seconds (7200)",
         "lower it",
     ),
-    ("B31", runner(maximum_job_timeout_seconds="1hr"), "runner.maximum_job_timeout", "whole"),
+    (
+        "B31",
+        runner(maximum_job_timeout_seconds="1hr"),
+        "runner.maximum_job_timeout_seconds:",
+        "whole",
+    ),
     ("B31", runner(check_interval_seconds=-1), "runner.check_interval_seconds:", "must be"),
     *[
         (
@@ -359,17 +364,20 @@ def parse(args: Mapping[str, Any]) -> Any:
     return settings.parse(texts, ["runnerToken"], "bad")
 
 
-def assert_told(error: ArgsError, path: str, word: str) -> None:
-    told = [problem for problem in error.problems if problem.startswith(path)]
-    assert told, error
-    assert any(word in problem for problem in told), error
-
-
 def spelled(text: str) -> str:
-    """Return a path, or the beginning of a message, as a stack's file spells it."""
-    own, toml, rest = text.partition("extra_config: ")
-    names = re.sub(r"[a-z0-9]+(_[a-z0-9]+)+", lambda name: camel(name[0]), own)
-    return names + ("extraConfig: " + rest if toml else "")
+    """Return a text with every name in camelCase, as a stack's file has them."""
+    return re.sub(r"[a-z0-9]+(_[a-z0-9]+)+", lambda name: camel(name[0]), text)
+
+
+def assert_told(error: ArgsError, path: str, word: str) -> None:
+    told = [problem for problem in error.problems if spelled(problem).startswith(spelled(path))]
+    assert told, error
+    assert any(spelled(word) in spelled(problem) for problem in told), error
+    # Where it is, in the spelling of whoever wrote it.
+    is_file = str(error).startswith("stacks/")
+    for problem in told:
+        place, wanted = re.split(r"[: ]", problem)[0], re.split(r"[: ]", path)[0]
+        assert place == (spelled(wanted) if is_file else wanted), problem
 
 
 IDS = [f"{kind}-{n}" for n, (kind, *_) in enumerate(BAD)]
@@ -396,7 +404,7 @@ def test_bad_stack_files(kind: str, wrong: dict[str, Any], path: str, word: str)
     with pytest.raises(ArgsError) as caught:
         parse(arguments(wrong))
     assert str(caught.value).startswith("stacks/Pulumi.bad.yaml"), kind
-    assert_told(caught.value, spelled(path), word if "extra_config: " in path else spelled(word))
+    assert_told(caught.value, path, word)
 
 
 def test_a_token_in_plain_text_is_refused() -> None:  # B7: a file's alone
