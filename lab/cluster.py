@@ -504,13 +504,7 @@ def up() -> None:
         commands = _commands()
         process.start("etcd", commands["etcd"], environment)
         process.start("containerd", commands["containerd"], environment)
-        process.start("kube-apiserver", commands["kube-apiserver"], environment)
-        process.wait_for(
-            "the API server",
-            lambda: _answers("get", "--raw", "/readyz", expect="ok"),
-            90,
-            ["etcd", "kube-apiserver"],
-        )
+        start_api_server()
         for name in ("kube-controller-manager", "kube-scheduler"):
             process.start(name, commands[name], environment)
         process.wait_for("containerd", CONTAINERD_SOCKET.exists, 30, ["containerd"])
@@ -533,6 +527,18 @@ def up() -> None:
         )
         apply(*_cluster_objects())
         rollout("kube-system", "deployment/coredns")
+
+
+def start_api_server() -> None:
+    """Start the API server unless it runs; return when it answers."""
+    environment = packages.environment()
+    process.start("kube-apiserver", _commands()["kube-apiserver"], environment)
+    process.wait_for(
+        "the API server",
+        lambda: _answers("get", "--raw", "/readyz", expect="ok"),
+        90,
+        ["etcd", "kube-apiserver"],
+    )
 
 
 def status() -> dict[str, int | None]:

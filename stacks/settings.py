@@ -18,7 +18,10 @@ from pulumi.runtime import config
 SECRETS = ("runnerToken",)
 # Below these the keys are names of the user's own, not of the schema.
 _FREE = {"environment", "node_selector", "job_node_selector", "job_node_tolerations"}
-_FREE |= {"manager_node_selector", "tags", "tolerations"}
+_FREE |= {"manager_node_selector", "tags", "tolerations", "manager_tolerations", "feature_flags"}
+_FREE |= {"job_pod_labels", "job_pod_annotations"}
+# Below these the keys are names of the user's own, and what is below them is the schema's.
+_NAMED = {"fleets", "zones"}
 
 
 def _snake(name: str) -> str:
@@ -36,6 +39,10 @@ def _named(value: Any, path: str, problems: list[str]) -> Any:
         name, place = _snake(str(key)), f"{path}.{key}" if path else str(key)
         if camel(name) != key:
             problems.append(f"{place}: unknown key; did you mean '{camel(name)}'?")
+        elif name in _NAMED and isinstance(item, Mapping):
+            named[name] = {
+                own: _named(inner, f"{place}.{own}", problems) for own, inner in item.items()
+            }
         else:
             named[name] = item if name in _FREE else _named(item, place, problems)
     return named

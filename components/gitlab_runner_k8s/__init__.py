@@ -2,29 +2,44 @@
 
 from ._meta import VERSION as __version__
 from ._validation import ArgsError
+from .external_cache import (
+    ExternalAzureArgs,
+    ExternalCache,
+    ExternalCacheArgs,
+    ExternalCacheOptionsArgs,
+    ExternalGcsArgs,
+    ExternalS3Args,
+)
 from .gitlab_runner import (
+    CacheType,
     ChartArgs,
+    ExternalSecretArgs,
     GitLabRunner,
     GitLabRunnerArgs,
     PullPolicy,
     ResourcesArgs,
+    RunnerBuildKitArgs,
     RunnerCacheArgs,
     RunnerDockerArgs,
     RunnerOptionsArgs,
+    SecretStoreKind,
+    SpotNodes,
 )
 from .minio_cache import MinioCache, MinioCacheArgs, MinioEngine, MinioOptionsArgs
 from .runner_platform import (
     CacheBackend,
     CacheSettingsArgs,
+    FleetArgs,
     NamespacesArgs,
     NetworkArgs,
     RunnerPlatform,
     RunnerPlatformArgs,
+    ZoneArgs,
 )
 from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
-COMPONENTS = [GitLabRunner, MinioCache, RunnerPlatform, S3Cache, SharedDockerDaemon]
+COMPONENTS = [ExternalCache, GitLabRunner, MinioCache, RunnerPlatform, S3Cache, SharedDockerDaemon]
 """What the plugin serves."""
 
 __all__ = [
@@ -32,8 +47,17 @@ __all__ = [
     "ArgsError",
     "CacheBackend",
     "CacheSettingsArgs",
+    "CacheType",
     "ChartArgs",
     "DockerOptionsArgs",
+    "ExternalAzureArgs",
+    "ExternalCache",
+    "ExternalCacheArgs",
+    "ExternalCacheOptionsArgs",
+    "ExternalGcsArgs",
+    "ExternalS3Args",
+    "ExternalSecretArgs",
+    "FleetArgs",
     "GitLabRunner",
     "GitLabRunnerArgs",
     "MinioCache",
@@ -44,6 +68,7 @@ __all__ = [
     "NetworkArgs",
     "PullPolicy",
     "ResourcesArgs",
+    "RunnerBuildKitArgs",
     "RunnerCacheArgs",
     "RunnerDockerArgs",
     "RunnerOptionsArgs",
@@ -53,7 +78,10 @@ __all__ = [
     "S3CacheArgs",
     "S3Identity",
     "S3OptionsArgs",
+    "SecretStoreKind",
     "SharedDockerDaemon",
     "SharedDockerDaemonArgs",
+    "SpotNodes",
+    "ZoneArgs",
     "__version__",
 ]

@@ -5,6 +5,8 @@ from typing import Any
 
 import tomli_w
 
+from ._extra_config import merge
+
 DOCKER_CERTS_PATH = "/docker-certs"
 """Where jobs find the client certificate. A dind service of their own writes to /certs."""
 
@@ -12,18 +14,26 @@ DOCKER_CERTS = ("ca.pem", "cert.pem", "key.pem")
 """The file names that the docker client requires in DOCKER_CERT_PATH."""
 
 
+BUILDKIT_CERTS_PATH = "/buildkit-certs"
+"""Where jobs find the client certificate of buildkitd."""
+
+
 @dataclass(frozen=True)
 class CacheConfig:
-    """`[runners.cache]` with an S3 store. Credentials are no part of it: they come by Secret."""
+    """`[runners.cache]`. Credentials are no part of it: they come by Secret."""
 
     bucket: str
     region: str
     path: str
+    type: str = "s3"
     server_address: str | None = None
     insecure: bool = False
     authentication: str = "access-key"
     role_arn: str | None = None
     kms_key_arn: str | None = None
+    account_name: str | None = None
+    storage_domain: str | None = None
+    max_archive_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,14 +55,30 @@ class RunnerConfig:
     cache: CacheConfig | None = None
     docker_host: str | None = None
     docker_client_secret_name: str | None = None
+    buildkit_host: str | None = None
+    buildkit_client_secret_name: str | None = None
+    mirror_config_map_name: str | None = None
+    feature_flags: dict[str, bool] = field(default_factory=dict)
+    kubernetes: dict[str, Any] = field(default_factory=dict)
+    """Further keys of `[runners.kubernetes]`; None leaves a key out."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What the user adds to `[[runners]]`."""
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if value is not None}
 
 
-def _cache(cache: CacheConfig) -> dict[str, Any]:
-    store = {
+def _store(cache: CacheConfig) -> dict[str, Any]:
+    if cache.type == "gcs":
+        return {"BucketName": cache.bucket}
+    if cache.type == "azure":
+        return {
+            "AccountName": cache.account_name,
+            "ContainerName": cache.bucket,
+            "StorageDomain": cache.storage_domain,
+        }
+    return {
         "ServerAddress": cache.server_address,
         "BucketName": cache.bucket,
         # Without it the runner asks the store for the region before every cache transfer.
@@ -64,23 +90,66 @@ def _cache(cache: CacheConfig) -> dict[str, Any]:
         "ServerSideEncryption": "KMS" if cache.kms_key_arn else None,
         "ServerSideEncryptionKeyID": cache.kms_key_arn,
     }
-    # Shared leaves the token out of the object's path: a rotated token keeps its cache.
-    return {"Type": "s3", "Path": cache.path, "Shared": True, "s3": _without_none(store)}
 
 
-def _docker_volume(secret_name: str) -> dict[str, Any]:
+def cache_table(cache: CacheConfig) -> dict[str, Any]:
+    """Return `[runners.cache]` as data."""
+    table = {
+        "Type": cache.type,
+        "Path": cache.path,
+        # Shared leaves the token out of the object's path: a rotated token keeps its cache.
+        "Shared": True,
+        "MaxUploadedArchiveSize": cache.max_archive_bytes,
+        cache.type: _without_none(_store(cache)),
+    }
+    return _without_none(table)
+
+
+def _certificates_volume(secret_name: str, path: str) -> dict[str, Any]:
     # In the executor's configuration a volume's name is that of its Secret.
     return {
         "name": secret_name,
-        "mount_path": DOCKER_CERTS_PATH,
+        "mount_path": path,
         "read_only": True,
         "items": {name: name for name in DOCKER_CERTS},
     }
 
 
+def _volumes(runner: RunnerConfig) -> dict[str, Any]:
+    secrets = [
+        _certificates_volume(name, path)
+        for name, path in (
+            (runner.docker_client_secret_name, DOCKER_CERTS_PATH),
+            (runner.buildkit_client_secret_name, BUILDKIT_CERTS_PATH),
+        )
+        if name
+    ]
+    config_maps = runner.mirror_config_map_name and [
+        {
+            "name": runner.mirror_config_map_name,
+            "mount_path": "/etc/docker/daemon.json",
+            "sub_path": "daemon.json",
+            "read_only": True,
+        }
+    ]
+    volumes = {"secret": secrets, "config_map": config_maps}
+    return {kind: entries for kind, entries in volumes.items() if entries}
+
+
 def config(runner: RunnerConfig) -> dict[str, Any]:
     """Return the config.toml template as data: one `[[runners]]`, no global options."""
     environment = dict(runner.environment)
+    if runner.docker_host:
+        environment |= {
+            "DOCKER_HOST": runner.docker_host,
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": DOCKER_CERTS_PATH,
+        }
+    if runner.buildkit_host:
+        environment |= {
+            "BUILDKIT_HOST": runner.buildkit_host,
+            "BUILDKIT_CERT_PATH": BUILDKIT_CERTS_PATH,
+        }
     kubernetes: dict[str, Any] = {
         "namespace": runner.job_namespace,
         "image": runner.image,
@@ -93,14 +162,9 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
         **{f"helper_{key}": value for key, value in runner.helper_resources.items()},
         "node_selector": runner.node_selector or None,
         "node_tolerations": runner.node_tolerations or None,
+        **runner.kubernetes,
+        "volumes": _volumes(runner) or None,
     }
-    if runner.docker_host and runner.docker_client_secret_name:
-        environment |= {
-            "DOCKER_HOST": runner.docker_host,
-            "DOCKER_TLS_VERIFY": "1",
-            "DOCKER_CERT_PATH": DOCKER_CERTS_PATH,
-        }
-        kubernetes["volumes"] = {"secret": [_docker_volume(runner.docker_client_secret_name)]}
     table: dict[str, Any] = {
         "request_concurrency": runner.request_concurrency,
         "environment": [f"{key}={value}" for key, value in sorted(environment.items())],
@@ -108,12 +172,13 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
             "FF_CLEAN_UP_FAILED_CACHE_EXTRACT": True,
             # The manager would save a rotated token to a file that its restart throws away.
             "FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True,
+            **runner.feature_flags,
         },
         "kubernetes": _without_none(kubernetes),
     }
     if runner.cache:
-        table["cache"] = _cache(runner.cache)
-    return {"runners": [table]}
+        table["cache"] = cache_table(runner.cache)
+    return {"runners": [merge(table, runner.extra)]}
 
 
 def render(runner: RunnerConfig) -> str:

@@ -5,16 +5,21 @@ the same fields as its spec here. Field by field documentation is on the public 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pulumi
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError
 
 from . import _pins
 from . import _validation as v
+from ._extra_config import overwrites
 
 Environment = dict[v.EnvironmentName, Any]
+
+
+_KINDS = ("cpu", "memory", "ephemeral_storage")
 
 
 class ResourcesSpec(v.Spec):
@@ -22,25 +27,25 @@ class ResourcesSpec(v.Spec):
     cpu_limit: v.Cpu | None = None
     memory_request: v.Bytes | None = None
     memory_limit: v.Bytes | None = None
+    ephemeral_storage_request: v.Bytes | None = None
+    ephemeral_storage_limit: v.Bytes | None = None
 
-    @model_validator(mode="after")
-    def _requests_fit(self) -> "ResourcesSpec":
-        for kind in ("cpu", "memory"):
+    def problems(self) -> Iterator[str]:
+        for kind in _KINDS:
             request, limit = getattr(self, f"{kind}_request"), getattr(self, f"{kind}_limit")
             if request and limit and v.quantity(request) > v.quantity(limit):
-                raise ValueError(
+                yield (
                     f"{kind}_request ({request}) must not exceed {kind}_limit ({limit}); lower it"
                 )
-        return self
 
     def kubernetes(self) -> dict[str, dict[str, str]]:
         """Return the `resources` of a container."""
         table: dict[str, dict[str, str]] = {"requests": {}, "limits": {}}
-        for kind in ("cpu", "memory"):
+        for kind in _KINDS:
             for part in ("request", "limit"):
                 value = getattr(self, f"{kind}_{part}")
                 if value:
-                    table[f"{part}s"][kind] = value
+                    table[f"{part}s"][kind.replace("_", "-")] = value
         return {key: value for key, value in table.items() if value}
 
     def executor(self) -> dict[str, str]:
@@ -55,19 +60,58 @@ class ChartSpec(v.Spec):
 
 
 class RunnerCacheSpec(v.Spec):
-    bucket: v.BucketName
+    type: Literal["s3", "gcs", "azure"] = "s3"
+    bucket: v.Text
+    path: v.Text | None = None
+    max_archive_size: v.Bytes | None = None
     region: v.Text = "us-east-1"
-    server_address: v.Text | None = None
+    server_address: v.Address | None = None
     insecure: bool = False
     credentials_secret_name: v.ResourceName | None = None
     credentials_checksum: v.Text | None = None
     role_arn: v.RoleArn | None = None
     kms_key_arn: v.KmsKeyArn | None = None
+    account_name: v.Text | None = None
+    storage_domain: v.Text | None = None
+
+    def problems(self) -> Iterator[str]:
+        if self.type == "s3" and isinstance(self.bucket, str) and v.bucket(self.bucket):
+            yield f"bucket {v.bucket(self.bucket)}, got '{self.bucket}'"
+        if self.type == "azure" and self.account_name is None:
+            yield "account_name must be set for the type 'azure'; name the storage account"
+        only = {
+            "s3": ("server_address", "role_arn", "kms_key_arn"),
+            "azure": ("account_name", "storage_domain"),
+        }
+        for kind, fields in only.items():
+            for field in fields:
+                if kind != self.type and getattr(self, field) is not None:
+                    yield f"{field} is only for the type '{kind}'; remove it"
+        if self.insecure and self.server_address is None:
+            yield "insecure is only for a store with a server_address; remove it"
+        if self.role_arn is not None and self.server_address is not None:
+            yield "role_arn is only for AWS S3; remove it, or remove server_address"
 
 
 class RunnerDockerSpec(v.Spec):
+    host: v.DockerHost
+    client_secret_name: v.ResourceName
+
+
+class RunnerBuildKitSpec(v.Spec):
     host: v.Text
     client_secret_name: v.ResourceName
+
+
+class ExternalSecretSpec(v.Spec):
+    store_name: v.ResourceName
+    store_kind: Literal["ClusterSecretStore", "SecretStore"] = "ClusterSecretStore"
+    remote_key: v.Text
+    remote_property: v.Text | None = None
+    refresh_interval_seconds: Annotated[v.Seconds, Field(ge=60)] = 3600
+
+
+_PULL_POLICY = Literal["always", "if-not-present", "never"]
 
 
 class RunnerOptions(v.Spec):
@@ -79,17 +123,35 @@ class RunnerOptions(v.Spec):
     helper_image: v.ImageReference | None = None
     image: v.ImageReference = _pins.RUNNER_IMAGE
     image_pull_secrets: list[v.ResourceName] = []
-    pull_policy: Literal["always", "if-not-present", "never"] = "always"
+    pull_policy: _PULL_POLICY = "always"
+    allowed_pull_policies: list[_PULL_POLICY] = []
+    allowed_images: list[v.PlainText] = []
+    allowed_services: list[v.PlainText] = []
+    tags: list[v.Tag] = []
+    spot: Literal["eks", "karpenter", "gke", "aks"] | None = None
     enable_privileged_jobs: bool = False
+    enable_privileged_services: bool = False
+    enable_job_disruption_budget: bool = False
     environment: Environment = {}
     job_resources: ResourcesSpec = ResourcesSpec()
     helper_resources: ResourcesSpec = ResourcesSpec()
+    service_resources: ResourcesSpec = ResourcesSpec()
     manager_resources: ResourcesSpec = ResourcesSpec(
         cpu_request="50m", cpu_limit="1", memory_request="128Mi", memory_limit="512Mi"
     )
     job_node_selector: dict[str, str] = {}
-    job_node_tolerations: dict[str, str] = {}
+    job_node_tolerations: dict[str, Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""]] = {}
+    job_pod_labels: v.Labels = {}
+    job_pod_annotations: dict[str, str] = {}
+    job_service_account_name: v.ResourceName | None = None
+    job_runtime_class_name: v.PlainName | None = None
+    job_priority_class_name: v.PlainName | None = None
     manager_node_selector: dict[str, str] = {}
+    manager_tolerations: list[dict[str, Any]] = []
+    manager_priority_class_name: v.PlainName | None = None
+    gitlab_ca_secret_name: v.ResourceName | None = None
+    feature_flags: dict[v.FeatureFlag, bool] = {}
+    extra_config: v.ExtraConfig | None = None
     poll_timeout_seconds: Annotated[v.Seconds, Field(ge=30)] = 600
     check_interval_seconds: Annotated[v.Seconds, Field(ge=1)] = 3
     maximum_job_timeout_seconds: Annotated[v.Seconds, Field(ge=600)] = 3600
@@ -98,66 +160,101 @@ class RunnerOptions(v.Spec):
     enable_metrics: bool = True
     chart: ChartSpec = ChartSpec()
 
-    @model_validator(mode="after")
-    def _fits(self) -> "RunnerOptions":
+    def problems(self) -> Iterator[str]:
         wanted = self.request_concurrency
         if wanted is not None and wanted > self.concurrent:
-            raise ValueError(
+            yield (
                 f"request_concurrency ({wanted}) must not exceed concurrent ({self.concurrent}); "
                 "lower it, or raise concurrent"
             )
         for key in self.environment:
-            if key.startswith("DOCKER_") or re.search(r"TOKEN|SECRET|PASSWORD", key):
-                raise ValueError(
+            if key.startswith(("DOCKER_", "BUILDKIT_")) or re.search(r"TOKEN|SECRET|PASSWORD", key):
+                yield (
                     f"environment.{key} must not be set here: it is plain text in the cluster, or "
                     "belongs to the shared daemon; use a masked CI/CD variable of the project"
                 )
-        return self
+        if self.allowed_pull_policies and self.pull_policy not in self.allowed_pull_policies:
+            yield (
+                f"pull_policy ({self.pull_policy}) must be among allowed_pull_policies "
+                f"({', '.join(self.allowed_pull_policies)}); add it"
+            )
+        runner, helper = v.runner_version(self.image), v.runner_version(self.helper_image)
+        if runner and helper and runner != helper:
+            yield (
+                f"helper_image ({helper}) must be of the runner's version ({runner}): "
+                "they are one program in two parts; change it, or remove helper_image"
+            )
+        if self.poll_timeout_seconds > self.maximum_job_timeout_seconds:
+            yield (
+                f"poll_timeout_seconds ({self.poll_timeout_seconds}) must not exceed "
+                f"maximum_job_timeout_seconds ({self.maximum_job_timeout_seconds}); lower it"
+            )
+        for key in self.job_pod_labels:
+            if "runner.gitlab.com/" in key:
+                yield f"job_pod_labels.{key} is the runner's own; remove it"
 
 
 class GitLabRunnerSpec(RunnerOptions):
     gitlab_url: v.ServerUrl
     runner_token: v.RunnerToken | None = None
     token_secret_name: v.ResourceName | None = None
+    token_external_secret: ExternalSecretSpec | None = None
     namespace: v.Namespace = "gitlab-runner"
     job_namespace: v.Namespace = "gitlab-runner-jobs"
     release_name: v.Name | None = None
     service_account_annotations: dict[str, Any] = {}
+    manager_pod_labels: dict[v.LabelName, Any] = {}
     cache: RunnerCacheSpec | None = None
     docker: RunnerDockerSpec | None = None
+    buildkit: RunnerBuildKitSpec | None = None
+    mirror_config_map_name: v.ResourceName | None = None
     allow_insecure_gitlab_url: bool = False
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "GitLabRunnerSpec":
-        _check_token(self.runner_token, self.token_secret_name)
-        _check_url(self.gitlab_url, self.allow_insecure_gitlab_url)
-        if self.docker and self.enable_privileged_jobs:
-            raise ValueError(
-                "enable_privileged_jobs must be off where jobs use the shared daemon; "
-                "remove it: the jobs need no privilege of their own"
-            )
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _check_token(self)
+        yield from _check_url(self.gitlab_url, self.allow_insecure_gitlab_url)
+        if self.docker:
+            yield from shared_daemon_conflicts(self)
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
-            raise ValueError(
+            yield (
                 "job_namespace must differ from namespace: jobs could read the runner's token "
                 "there; give them a namespace of their own"
             )
-        return self
 
 
-def _check_token(token: Any, secret_name: Any) -> None:
-    if (token is None) == (secret_name is None):
-        raise ValueError(
-            "exactly one of runner_token and token_secret_name must be set; runner_token is a "
-            "glrt- token as a secret, token_secret_name names a Secret with the keys "
-            "'runner-token' and 'runner-registration-token' (empty)"
+def shared_daemon_conflicts(runner: RunnerOptions, path: str = "") -> Iterator[str]:
+    """Return what a runner must not do where its jobs use a shared daemon."""
+    for field in ("enable_privileged_jobs", "enable_privileged_services"):
+        if getattr(runner, field):
+            yield (
+                f"{path}{field} must be off where jobs use the shared daemon; "
+                "remove it: the jobs need no privilege of their own"
+            )
+    for key in overwrites(runner.extra_config) if runner.extra_config else ():
+        yield (
+            f"{path}extra_config must not set {key} where jobs use the shared daemon: a job could "
+            "give itself another zone's labels or identity; remove it"
         )
 
 
-def _check_url(url: pulumi.Input[str], insecure: bool) -> None:
+def _check_token(given: Any) -> Iterator[str]:
+    names = ("runner_token", "token_secret_name", "token_external_secret")
+    found = [name for name in names if getattr(given, name) is not None]
+    if len(found) != 1:
+        yield (
+            "exactly one of runner_token, token_secret_name and token_external_secret must be set, "
+            f"got {' and '.join(found) or 'none'}; runner_token is a glrt- token as a secret, "
+            "token_secret_name names a Secret with the keys 'runner-token' and "
+            "'runner-registration-token' (empty)"
+        )
+
+
+def _check_url(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
     if isinstance(url, str) and urlsplit(url).scheme == "http" and not insecure:
-        raise ValueError(
+        yield (
             f"gitlab_url must be https, got '{url}'; use https, or set allow_insecure_gitlab_url "
             "(the runner's token crosses the network in clear)"
         )
@@ -177,14 +274,12 @@ class MinioOptions(v.Spec):
     node_selector: dict[str, str] = {}
     enable_console: bool = False
 
-    @model_validator(mode="after")
-    def _image_for_engine(self) -> "MinioOptions":
+    def problems(self) -> Iterator[str]:
         if self.engine == "minio" and self.image is None:
-            raise ValueError(
+            yield (
                 "image must be set for the engine 'minio': its official images are withdrawn; "
                 "name your own build by digest, or use the engine 'silo'"
             )
-        return self
 
 
 class MinioCacheSpec(MinioOptions):
@@ -217,41 +312,41 @@ class S3Options(v.Spec):
     allow_destroy: bool = False
     tags: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _identity_is_whole(self) -> "S3Options":
+    def problems(self) -> Iterator[str]:
+        yield from self._of_identity()
+        yield from self._of_bucket()
+        yield from self._of_arns()
+
+    def _of_identity(self) -> Iterator[str]:
         needs = {"irsa": "oidc_provider_arn", "pod-identity": "eks_cluster_name"}
         for identity, needed in needs.items():
             given = getattr(self, needed) is not None
             if given != (self.identity == identity):
-                raise ValueError(
+                yield (
                     f"{needed} {'must be set' if not given else 'is only'} for the identity "
                     f"'{identity}', and identity is '{self.identity}'; "
                     f"{'set it' if not given else 'remove it'}, or choose another identity"
                 )
         if self.existing_role_arn is not None and self.identity != "existing":
-            raise ValueError(
+            yield (
                 "existing_role_arn is only for the identity 'existing', and identity is "
                 f"'{self.identity}'; remove it, or choose another identity"
             )
         if self.permissions_boundary_arn is not None and self.identity == "existing":
-            raise ValueError(
+            yield (
                 "permissions_boundary_arn must not be set for the identity 'existing': no role is "
                 "made; remove it, and set the boundary on the role that is there"
             )
         if self.enable_large_objects and self.identity == "access-key":
-            raise ValueError(
-                "enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'"
-            )
+            yield ("enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'")
         is_existing = self.identity == "existing"
         if self.enable_large_objects and is_existing and self.existing_role_arn is None:
-            raise ValueError(
+            yield (
                 "enable_large_objects needs a role: set existing_role_arn, a role that the "
                 "runner may assume"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _one_bucket(self) -> "S3Options":
+    def _of_bucket(self) -> Iterator[str]:
         if self.existing_bucket_name is not None:
             for field in (
                 "bucket_name",
@@ -263,23 +358,19 @@ class S3Options(v.Spec):
                 "allow_destroy",
             ):
                 if getattr(self, field) != S3Options.model_fields[field].default:
-                    raise ValueError(
+                    yield (
                         f"{field} must not be set with existing_bucket_name: an existing bucket "
                         "is used as it is; remove one of the two"
                     )
         if self.access_log_prefix is not None and self.access_log_bucket is None:
-            raise ValueError(
-                "access_log_prefix needs access_log_bucket; set it, or remove access_log_prefix"
-            )
+            yield ("access_log_prefix needs access_log_bucket; set it, or remove access_log_prefix")
         if self.access_log_bucket is not None and self.access_log_bucket == self.bucket_name:
-            raise ValueError(
+            yield (
                 "access_log_bucket must differ from bucket_name: every log written would be "
                 "logged; name another bucket"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _arns_fit(self) -> "S3Options":
+    def _of_arns(self) -> Iterator[str]:
         """Hold every ARN against the region; Outputs are not known yet and pass."""
         names = (
             "oidc_provider_arn",
@@ -293,34 +384,33 @@ class S3Options(v.Spec):
             wanted = v.partition(self.region)
             for name, parts in arns.items():
                 if parts[1] != wanted:
-                    raise ValueError(
+                    yield (
                         f"{name} must be of the partition '{wanted}' as region ({self.region}) "
                         f"is, got '{parts[1]}'; correct the ARN or the region"
                     )
         key = arns.get("kms_key_arn")
         if key and key[5].startswith("alias/"):
-            raise ValueError(
+            yield (
                 "kms_key_arn must name the key itself, not an alias: policies see keys alone; "
                 "use the ARN with ':key/'"
             )
         if key and isinstance(self.region, str) and key[3] != self.region:
-            raise ValueError(
+            yield (
                 f"kms_key_arn must be of the bucket's region ({self.region}), got '{key[3]}'; "
                 "use a key of that region"
             )
         # A key may be another account's; what IAM joins to the role may not.
         provider, boundary = arns.get("oidc_provider_arn"), arns.get("permissions_boundary_arn")
         if provider and boundary and boundary[4] not in ("aws", provider[4]):
-            raise ValueError(
+            yield (
                 f"permissions_boundary_arn must be of the account of oidc_provider_arn "
                 f"({provider[4]}), got '{boundary[4]}'; name a policy of that account"
             )
-        return self
 
 
 class S3CacheSpec(S3Options):
     runner_namespace: v.Namespace = "gitlab-runner"
-    service_account_name: v.ResourceName = "gitlab-runner"
+    service_account_names: list[v.ResourceName] = ["gitlab-runner"]
 
 
 class DockerOptions(v.Spec):
@@ -344,23 +434,21 @@ class DockerOptions(v.Spec):
     ca_validity_hours: v.Hours = 87600
     termination_grace_period_seconds: v.Seconds = 600
 
-    @model_validator(mode="after")
-    def _sound(self) -> "DockerOptions":
+    def problems(self) -> Iterator[str]:
         if not self.node_selector and not self.accept_shared_nodes:
-            raise ValueError(
+            yield (
                 "node_selector must name nodes of the daemon's own: whoever can run a job is root "
                 "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
             )
         if self.certificate_renewal_hours >= self.certificate_validity_hours:
-            raise ValueError(
+            yield (
                 f"certificate_renewal_hours ({self.certificate_renewal_hours}) must be less than "
                 f"certificate_validity_hours ({self.certificate_validity_hours}); lower it"
             )
         if not 24 <= self.certificate_validity_hours <= 825 * 24:
-            raise ValueError("certificate_validity_hours must be from 24 to 19800 (825 days)")
+            yield "certificate_validity_hours must be from 24 to 19800 (825 days)"
         if self.certificate_validity_hours >= self.ca_validity_hours:
-            raise ValueError("certificate_validity_hours must be less than ca_validity_hours")
-        return self
+            yield "certificate_validity_hours must be less than ca_validity_hours"
 
 
 class SharedDockerDaemonSpec(DockerOptions):
@@ -370,33 +458,105 @@ class SharedDockerDaemonSpec(DockerOptions):
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
 
-    @model_validator(mode="after")
-    def _own_namespace(self) -> "SharedDockerDaemonSpec":
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
-            raise ValueError(
+            yield (
                 "namespace must differ from job_namespace: the daemon's pod is privileged and its "
                 "key must not be readable to jobs; give it a namespace of its own"
             )
-        return self
+
+
+class ExternalS3Spec(v.Spec):
+    bucket: v.BucketName
+    region: v.Text = "us-east-1"
+    server_address: v.Address | None = None
+    insecure: bool = False
+    access_key: v.SecretText | None = None
+    secret_key: v.SecretText | None = None
+    credentials_secret_name: v.ResourceName | None = None
+    identity_role_arn: v.RoleArn | None = None
+    role_arn: v.RoleArn | None = None
+    kms_key_arn: v.KmsKeyArn | None = None
+
+    def problems(self) -> Iterator[str]:
+        if (self.access_key is None) != (self.secret_key is None):
+            yield "access_key and secret_key must be set together; set both, or neither"
+        yield from _one_identity(
+            self, ("access_key", "credentials_secret_name", "identity_role_arn")
+        )
+
+
+class ExternalGcsSpec(v.Spec):
+    bucket: v.GcsBucketName
+    service_account_key: v.SecretText | None = None
+    credentials_secret_name: v.ResourceName | None = None
+    service_account_email: v.Text | None = None
+
+    def problems(self) -> Iterator[str]:
+        yield from _one_identity(
+            self, ("service_account_key", "credentials_secret_name", "service_account_email")
+        )
+
+
+class ExternalAzureSpec(v.Spec):
+    account_name: v.AzureAccountName
+    container: v.AzureContainerName
+    storage_domain: v.Text | None = None
+    account_key: v.SecretText | None = None
+    credentials_secret_name: v.ResourceName | None = None
+    client_id: v.Text | None = None
+
+    def problems(self) -> Iterator[str]:
+        yield from _one_identity(self, ("account_key", "credentials_secret_name", "client_id"))
+
+
+def _one_identity(store: v.Spec, names: tuple[str, ...]) -> Iterator[str]:
+    found = [name for name in names if getattr(store, name) is not None]
+    if len(found) > 1:
+        yield (
+            f"only one of {', '.join(names)} may be set, got {' and '.join(found)}; "
+            "remove all but one"
+        )
+
+
+class ExternalCacheOptions(v.Spec):
+    """What a user says about a store that is there already."""
+
+    s3: ExternalS3Spec | None = None
+    gcs: ExternalGcsSpec | None = None
+    azure: ExternalAzureSpec | None = None
+    max_archive_size: v.Bytes | None = None
+
+    def problems(self) -> Iterator[str]:
+        found = [name for name in ("s3", "gcs", "azure") if getattr(self, name) is not None]
+        if len(found) != 1:
+            yield (
+                f"exactly one of s3, gcs and azure must be set, got {' and '.join(found) or 'none'}"
+                "; keep the one where your cache is"
+            )
+
+
+class ExternalCacheSpec(ExternalCacheOptions):
+    runner_namespace: v.Namespace = "gitlab-runner"
+    path: v.Text = "gitlab-runner"
 
 
 class CacheSettings(v.Spec):
-    backend: Literal["minio", "s3", "existing", "none"] = "minio"
+    backend: Literal["minio", "s3", "external", "none"] = "minio"
     minio: MinioOptions | None = None
     s3: S3Options | None = None
-    existing: RunnerCacheSpec | None = None
+    external: ExternalCacheOptions | None = None
 
-    @model_validator(mode="after")
-    def _one_backend(self) -> "CacheSettings":
-        for block in ("minio", "s3", "existing"):
+    def problems(self) -> Iterator[str]:
+        for block in ("minio", "s3", "external"):
             if getattr(self, block) is not None and block != self.backend:
-                raise ValueError(
+                yield (
                     f"{block} is set and backend is '{self.backend}'; remove {block}, "
                     f"or set backend to '{block}'"
                 )
-        if self.backend in {"s3", "existing"} and getattr(self, self.backend) is None:
-            raise ValueError(f"{self.backend} must be set for the backend '{self.backend}'")
-        return self
+        if self.backend in {"s3", "external"} and getattr(self, self.backend) is None:
+            yield f"{self.backend} must be set for the backend '{self.backend}'; set it"
 
 
 class NamespacesSettings(v.Spec):
@@ -407,18 +567,16 @@ class NamespacesSettings(v.Spec):
     enable_creation: bool = True
     enable_adoption: bool = False
 
-    @model_validator(mode="after")
-    def _apart(self) -> "NamespacesSettings":
+    def problems(self) -> Iterator[str]:
         names = [self.runner, self.jobs, self.cache, self.docker]
         if len(set(names)) < len(names):
-            raise ValueError(
+            yield (
                 "the four namespaces must differ: each has its own secrets and Pod Security level; "
                 "rename the one used twice"
             )
         for name in names:
             if name == "default" or name.startswith("kube-"):
-                raise ValueError(f"'{name}' is not for this; give the platform its own namespaces")
-        return self
+                yield f"'{name}' is not for this; give the platform its own namespaces"
 
 
 class NetworkSettings(v.Spec):
@@ -428,24 +586,119 @@ class NetworkSettings(v.Spec):
     allow_insecure_gitlab_url: bool = False
 
 
+DEFAULT_ZONE = "default"
+
+
+class ZoneSettings(v.Spec):
+    docker_daemon: DockerOptions | None = None
+    job_namespace: v.Name | None = None
+    docker_namespace: v.Name | None = None
+
+
+class FleetSettings(v.Spec):
+    runner_token: v.RunnerToken | None = None
+    token_secret_name: v.ResourceName | None = None
+    token_external_secret: ExternalSecretSpec | None = None
+    zone: v.Name = DEFAULT_ZONE
+    runner: RunnerOptions = RunnerOptions()
+
+    def problems(self) -> Iterator[str]:
+        yield from _check_token(self)
+
+
 class RunnerPlatformSpec(v.Spec):
     gitlab_url: v.ServerUrl
     runner_token: v.RunnerToken | None = None
     token_secret_name: v.ResourceName | None = None
+    token_external_secret: ExternalSecretSpec | None = None
     runner: RunnerOptions = RunnerOptions()
+    fleets: dict[v.ShortName, FleetSettings] = {}
+    zones: dict[v.ShortName, ZoneSettings] = {}
     cache: CacheSettings = CacheSettings()
     docker_daemon: DockerOptions | None = None
     namespaces: NamespacesSettings = NamespacesSettings()
     network: NetworkSettings = NetworkSettings()
     allow_volume_deletion: bool = False
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "RunnerPlatformSpec":
-        _check_token(self.runner_token, self.token_secret_name)
-        _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
-        if self.docker_daemon and self.runner.enable_privileged_jobs:
-            raise ValueError(
-                "runner.enable_privileged_jobs must be off where jobs use the shared daemon; "
-                "remove it: the jobs need no privilege of their own"
+    def zone(self, name: str) -> ZoneSettings:
+        """Return a zone's settings, all of its namespaces named."""
+        if name == DEFAULT_ZONE:
+            return ZoneSettings(
+                docker_daemon=self.docker_daemon,
+                job_namespace=self.namespaces.jobs,
+                docker_namespace=self.namespaces.docker,
             )
-        return self
+        zone = self.zones[name]
+        return zone.model_copy(
+            update={
+                "job_namespace": zone.job_namespace or f"{self.namespaces.jobs}-{name}",
+                "docker_namespace": zone.docker_namespace or f"{self.namespaces.docker}-{name}",
+            }
+        )
+
+    def zone_names(self) -> list[str]:
+        """Return every zone, the default one only where something is in it."""
+        is_used = not self.fleets or self.docker_daemon is not None
+        is_used |= any(fleet.zone == DEFAULT_ZONE for fleet in self.fleets.values())
+        return [*([DEFAULT_ZONE] if is_used else []), *self.zones]
+
+    def options(self, fleet: FleetSettings) -> dict[str, Any]:
+        """Return the options of a fleet's runner: its own before the platform's."""
+        return {
+            **self.runner.given(),
+            **fleet.runner.given(),
+        }
+
+    def problems(self) -> Iterator[str]:
+        yield from _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
+        if not self.fleets:
+            yield from _check_token(self)
+            if self.docker_daemon:
+                yield from shared_daemon_conflicts(self.runner, "runner.")
+        for name in ("runner_token", "token_secret_name", "token_external_secret"):
+            if self.fleets and getattr(self, name) is not None:
+                yield f"{name} must not be set beside fleets; move it into one of them"
+        yield from self._zone_problems()
+        for name, fleet in self.fleets.items():
+            yield from self._fleet_problems(name, fleet)
+
+    def _zone_problems(self) -> Iterator[str]:
+        if DEFAULT_ZONE in self.zones:
+            yield (
+                f"zones.{DEFAULT_ZONE} is made of docker_daemon and namespaces; "
+                "set those, or rename the zone"
+            )
+            return
+        owners: dict[str, str] = {
+            self.namespaces.runner: "namespaces.runner",
+            self.namespaces.cache: "namespaces.cache",
+        }
+        for name in [DEFAULT_ZONE, *self.zones]:
+            zone = self.zone(name)
+            for field in ("job_namespace", "docker_namespace"):
+                namespace, path = str(getattr(zone, field)), f"zones.{name}.{field}"
+                if name == DEFAULT_ZONE:
+                    path = f"namespaces.{'jobs' if field == 'job_namespace' else 'docker'}"
+                if namespace in owners and name != DEFAULT_ZONE:
+                    yield (
+                        f"{path} must differ from {owners[namespace]} ('{namespace}'): a zone's "
+                        "jobs and daemon have namespaces of their own; rename it"
+                    )
+                owners.setdefault(namespace, path)
+
+    def _fleet_problems(self, name: str, fleet: FleetSettings) -> Iterator[str]:
+        path = f"fleets.{name}"
+        if fleet.zone != DEFAULT_ZONE and fleet.zone not in self.zones:
+            known = ", ".join([DEFAULT_ZONE, *self.zones])
+            yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {known}"
+            return
+        try:
+            runner = RunnerOptions(**self.options(fleet))
+        except ValidationError as invalid:
+            for error in invalid.errors():
+                reason = error.get("ctx", {}).get("error")
+                for problem in getattr(reason, "problems", (error["msg"],)):
+                    yield f"{path}.runner, joined with runner: {problem}"
+            return
+        if self.zone(fleet.zone).docker_daemon:
+            yield from shared_daemon_conflicts(runner, f"{path}.runner.")

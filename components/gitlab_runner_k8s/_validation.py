@@ -5,10 +5,11 @@ settings are judged by the same code. Values that are not known yet (Pulumi Outp
 pass: their rules can only be checked by the cluster.
 """
 
+import copy
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -22,10 +23,11 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from . import _pins
+from . import _extra_config, _pins
 
 
 class ArgsError(pulumi.RunError, ValueError):
@@ -42,12 +44,35 @@ class ArgsError(pulumi.RunError, ValueError):
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
 
 
+class Problems(ValueError):
+    """Several problems of one value, each a line as in `ArgsError`."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
 class Spec(BaseModel):
     """Validated, immutable arguments: no unknown key, no type conversion."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True
     )
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were given, as they are."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+    def problems(self) -> Iterator[str]:
+        """Return what is wrong between the fields, each of which is right by itself."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _together(self) -> "Spec":
+        problems = list(self.problems())
+        if problems:
+            raise Problems(problems)
+        return self
 
 
 class Leaf:
@@ -79,6 +104,18 @@ def rule(check: Callable[[Any], str | None]) -> AfterValidator:
         problem = check(value)
         if problem:
             raise ValueError(problem)
+        return value
+
+    return AfterValidator(validate)
+
+
+def rules(check: Callable[[Any], list[str]]) -> AfterValidator:
+    """Make a pydantic rule of a function that returns everything that is wrong."""
+
+    def validate(value: Any) -> Any:
+        problems = check(value)
+        if problems:
+            raise Problems(problems)
         return value
 
     return AfterValidator(validate)
@@ -231,6 +268,18 @@ def _image(value: str) -> str | None:
 ImageReference = Annotated[str, rule(_image)]
 
 
+def runner_version(reference: str | None) -> str | None:
+    """Return the version in the tag of GitLab's runner or helper, such as "19.3.1".
+
+    It is None for somebody's own build, whose version cannot be read from its name.
+    """
+    image = Image(reference) if reference else None
+    if image is None or not image.repository.endswith(("/gitlab-runner", "/gitlab-runner-helper")):
+        return None
+    match = re.search(r"v(\d+\.\d+\.\d+)", image.tag or "")
+    return match[1] if match else None
+
+
 def _docker_image(value: str) -> str | None:
     version = re.match(r"(\d+)\.(\d+)\.(\d+)", Image(value).tag or "")
     if version is None or Image(value).repository != "library/docker":
@@ -248,7 +297,8 @@ _RESERVED_BUCKET = (
 )
 
 
-def _bucket(value: str) -> str | None:
+def bucket(value: str) -> str | None:
+    """Return what is wrong with the name of an S3 bucket, or None."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
         return "must be 3 to 63 of [a-z0-9.-], starting and ending with a letter or digit"
     if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", value):
@@ -303,6 +353,12 @@ if TYPE_CHECKING:
     PolicyArn = pulumi.Input[str]
     ObjectPrefix = pulumi.Input[str]
     OidcProviderArn = pulumi.Input[str]
+    DockerHost = pulumi.Input[str]
+    Address = pulumi.Input[str]
+    GcsBucketName = pulumi.Input[str]
+    AzureAccountName = pulumi.Input[str]
+    AzureContainerName = pulumi.Input[str]
+    SecretText = pulumi.Input[str]
 else:  # pydantic reads these; pulumi.Input itself is not a type it can read
 
     def _leaf(*rules: Any) -> Any:
@@ -323,7 +379,39 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
     )
     ServerUrl = _leaf(rule(_server_url))
     RunnerToken = _leaf(rule(_runner_token))
-    BucketName = _leaf(rule(_bucket))
+    BucketName = _leaf(rule(bucket))
+    DockerHost = _leaf(rule(lambda value: _docker_host(value)))
+    Address = _leaf(
+        _matches(
+            r"[A-Za-z0-9.-]+(:\d{1,5})?",
+            "must be host or host:port without a scheme, such as 'minio.example.com:9000'",
+        )
+    )
+    GcsBucketName = _leaf(
+        _matches(
+            r"(?!goog)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
+            "must be the name of a GCS bucket: 3 to 222 of [a-z0-9._-], not beginning with 'goog'",
+        )
+    )
+    AzureAccountName = _leaf(
+        _matches(r"[a-z0-9]{3,24}", "must be a storage account: 3 to 24 of [a-z0-9]")
+    )
+    AzureContainerName = _leaf(
+        _matches(
+            r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
+            "must be a container: 3 to 63 of [a-z0-9-], no two '-' in a row",
+        )
+    )
+    SecretText = _leaf(
+        Field(min_length=8),
+        rule(
+            lambda value: (
+                None
+                if value == value.strip()
+                else "must not begin or end with white space or a line break; remove it"
+            )
+        ),
+    )
     Region = _leaf(
         _matches(r"[a-z]{2,}(-[a-z]+)+-\d", "must be an AWS region, such as 'eu-central-1'")
     )
@@ -364,6 +452,51 @@ HostPort = Annotated[
         "must be host or host:port without a scheme, such as 'registry.example.com:5000'",
     ),
 ]
+
+
+def _docker_host(value: str) -> str | None:
+    wanted = "must be 'tcp://host:2376', a daemon with mutual TLS"
+    match = re.fullmatch(r"tcp://([A-Za-z0-9.-]+):(\d{1,5})", value)
+    if match is None:
+        return wanted
+    if match[2] == "2375":
+        return f"{wanted}; 2375 is the port without TLS, where whoever reaches it is root"
+    return None
+
+
+PlainText = Annotated[str, Field(min_length=1)]
+PlainName = Annotated[
+    str,
+    Field(max_length=253),
+    _matches(rf"{_LABEL}(\.{_LABEL})*", "must be a DNS-1123 subdomain, such as 'high-priority'"),
+]
+ShortName = Annotated[
+    str,
+    Field(max_length=20),
+    _matches(_LABEL, "must be a DNS-1123 label of at most 20 characters, such as 'prod'"),
+]
+"""A name that becomes part of others."""
+ExtraConfig = Annotated[str, rules(_extra_config.check)]
+LabelValue = Annotated[
+    str,
+    _matches(
+        r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?",
+        "must be a label's value: at most 63 of [A-Za-z0-9._-]",
+    ),
+]
+LabelName = Annotated[
+    str,
+    _matches(
+        rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?",
+        "must be a label's name, such as 'pool' or 'example.com/pool'",
+    ),
+]
+Labels = dict[LabelName, LabelValue]
+FeatureFlag = Annotated[
+    str,
+    _matches(r"FF_[A-Z0-9_]+", "must be a feature flag of the runner, such as 'FF_USE_FASTZIP'"),
+]
+Tag = Annotated[str, _matches(r"[^\s,]{1,255}", "must be a runner's tag: no spaces, no commas")]
 EnvironmentName = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
 ]
@@ -407,13 +540,53 @@ def _shown(value: Any, path: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…'"
 
 
+def _field_names(model: type[BaseModel]) -> Iterator[str]:
+    yield from model.model_fields
+    for below in model.__subclasses__():
+        yield from _field_names(below)
+
+
+def _spelled(text: str, spell: Callable[[str], str]) -> str:
+    """Return a text with the names of fields written as the user writes them."""
+    names = set(_field_names(Spec))
+    return re.sub(
+        r"(?<![\w'/-])[a-z0-9]+(_[a-z0-9]+)+(?![\w'/-])",
+        lambda match: spell(match[0]) if match[0] in names else match[0],
+        text,
+    )
+
+
+def _path(location: tuple[int | str, ...], spell: Callable[[str], str], root: str) -> str:
+    path = root
+    for part in location:
+        if part == "[key]":  # pydantic's word for a key itself
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{spell(part)}" if path else spell(part)
+    return path
+
+
+def _lines(
+    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
+) -> Iterator[str]:
+    """Return the lines of an error: one, or each of its `Problems`."""
+    reason = error.get("ctx", {}).get("error")
+    if not isinstance(reason, Problems):
+        yield _problem(error, model, spell, root)
+        return
+    if isinstance(error["input"], str):  # a text of several lines is not shown
+        path = _path(error["loc"], spell, root)
+        yield from (f"{path}: {_spelled(problem, spell)}" for problem in reason.problems)
+        return
+    for problem in reason.problems:
+        one: Any = {**error, "ctx": {"error": ValueError(problem)}}
+        yield _problem(one, model, spell, root)
+
+
 def _problem(
     error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
 ) -> str:
     location = error["loc"]
-    path = root
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{spell(part)}" if path else spell(part)
+    path = _path(location, spell, root)
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
         known = [spell(name) for name in _fields_at(model, location[:-1])]
@@ -423,7 +596,7 @@ def _problem(
     if kind == "missing":
         return f"{path}: is required; set it"
     if kind == "value_error":
-        text = str(error["ctx"]["error"])
+        text = _spelled(str(error["ctx"]["error"]), spell)
         # A rule over several fields has no value of its own to show.
         if isinstance(value, Mapping):
             return f"{path}: {text}" if path else text
@@ -443,6 +616,7 @@ def validate(
     *,
     spell: Callable[[str], str] = str,
     root: str = "",
+    also: Iterable[str] = (),
 ) -> S:
     """Return the arguments as a spec.
 
@@ -452,12 +626,76 @@ def validate(
         where: What the message begins with, such as "GitLabRunner 'ci'".
         spell: How a field's name is written where the arguments came from.
         root: The path of `args` itself in what the user wrote.
+        also: Problems found elsewhere, to be told together with these.
 
     Raises:
         ArgsError: with every problem found, each with its path, rule and fix.
     """
+    others = list(also)
+    errors: list[ErrorDetails] = []
     try:
-        return model.model_validate(dict(args))
+        spec = model.model_validate(dict(args))
+        if not others:
+            return spec
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-        raise ArgsError(where, [_problem(error, model, spell, root) for error in errors]) from None
+    found = [line for error in errors for line in _lines(error, model, spell, root)]
+    for error in _hidden(model, args, errors) if errors else ():
+        found += _lines(error, model, spell, root)
+    raise ArgsError(where, dict.fromkeys([*others, *found]))
+
+
+def name_problems(*names: str) -> list[str]:
+    """Return what is wrong with names from which those of Kubernetes objects are made."""
+    return [
+        f"the name '{name}' must be a DNS-1123 label of at most 40 characters; shorten it, or use "
+        "lower-case letters, digits and '-'"
+        for name in names
+        if len(name) > 40 or not re.fullmatch(_LABEL, name)
+    ]
+
+
+_NOT_KNOWN = pulumi.Output.from_input("")
+
+
+def _hidden(
+    model: type[BaseModel], args: Mapping[str, Any], errors: list[ErrorDetails]
+) -> Iterator[ErrorDetails]:
+    """Return the problems between fields that others hide: pydantic stops at a field's own.
+
+    What was wrong counts as not known yet, or, where that cannot be, as left out.
+    """
+    attempt = copy.copy(dict(args))
+    seen = {(error["loc"], error["msg"]) for error in errors}
+    for _ in range(3):
+        for error in errors:
+            attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")
+        try:
+            model.model_validate(attempt)
+        except ValidationError as invalid:
+            errors = invalid.errors(include_url=False)
+        else:
+            return
+        for error in errors:
+            is_ours = error["type"] == "missing" or error["input"] is _NOT_KNOWN
+            if not is_ours and (error["loc"], error["msg"]) not in seen:
+                seen.add((error["loc"], error["msg"]))
+                yield error
+
+
+def _without(value: Any, location: tuple[int | str, ...], *, is_unknown: bool) -> Any:
+    """Return a copy without what stands at a location."""
+    if not location or not isinstance(value, dict | list):
+        return value
+    copied: Any = copy.copy(value)
+    key, *rest = location
+    is_there = key in copied if isinstance(copied, dict) else int(key) < len(copied)
+    if not is_there:
+        return value
+    if rest and isinstance(copied[key], dict | list):
+        copied[key] = _without(copied[key], tuple(rest), is_unknown=is_unknown)
+    elif is_unknown or copied[key] is _NOT_KNOWN or isinstance(copied[key], dict):
+        del copied[key]
+    else:
+        copied[key] = _NOT_KNOWN
+    return copied

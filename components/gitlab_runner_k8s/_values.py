@@ -25,6 +25,13 @@ RBAC_RULES: list[dict[str, Any]] = [
 """What the Kubernetes executor needs, from GitLab's table of API permissions. Never empty: the
 chart reads an empty list as every verb on every core resource."""
 
+DISRUPTION_BUDGET_RULE = {
+    "apiGroups": ["policy"],
+    "resources": ["poddisruptionbudgets"],
+    "verbs": ["create", "get"],
+}
+"""What the executor needs beside it to protect its jobs' pods from eviction."""
+
 
 @dataclass(frozen=True)
 class ChartConfig:
@@ -48,6 +55,12 @@ class ChartConfig:
     manager_resources: dict[str, Any] = field(default_factory=dict)
     node_selector: dict[str, str] = field(default_factory=dict)
     image_pull_secrets: list[str] = field(default_factory=list)
+    tolerations: list[dict[str, Any]] = field(default_factory=list)
+    priority_class_name: str | None = None
+    pod_labels: dict[str, str] = field(default_factory=dict)
+    ca_secret_name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    enable_job_disruption_budget: bool = False
 
 
 def _image(reference: str) -> dict[str, str]:
@@ -70,6 +83,17 @@ def values(chart: ChartConfig) -> dict[str, Any]:
     }
     if chart.cache_secret_name:
         runners["cache"] = {"secretName": chart.cache_secret_name}
+    optional: dict[str, Any] = {
+        "tolerations": chart.tolerations,
+        "priorityClassName": chart.priority_class_name,
+        "podLabels": chart.pod_labels,
+        "certsSecretName": chart.ca_secret_name,
+        # GitLab holds a runner's tags; here they are for people.
+        "deploymentAnnotations": {"gitlab-runner-k8s/tags": ",".join(chart.tags)}
+        if chart.tags
+        else None,
+    }
+    rules = [*RBAC_RULES, *([DISRUPTION_BUDGET_RULE] if chart.enable_job_disruption_budget else [])]
     return {
         "fullnameOverride": chart.service_account_name,
         "image": _image(chart.image),
@@ -94,7 +118,7 @@ def values(chart: ChartConfig) -> dict[str, Any]:
         },
         # The chart's default is to wait a minute before it looks for the first time.
         "readinessProbe": {"initialDelaySeconds": 2, "periodSeconds": 10},
-        "rbac": {"create": True, "rules": RBAC_RULES, "clusterWideAccess": False},
+        "rbac": {"create": True, "rules": rules, "clusterWideAccess": False},
         "serviceAccount": {
             "create": True,
             "name": chart.service_account_name,
@@ -123,4 +147,5 @@ def values(chart: ChartConfig) -> dict[str, Any]:
         "volumes": [{"name": "tmp", "emptyDir": {}}],
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         "runners": runners,
+        **{key: value for key, value in optional.items() if value},
     }

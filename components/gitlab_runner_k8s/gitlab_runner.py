@@ -11,10 +11,11 @@ import pulumi_random as random
 from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import CacheConfig, RunnerConfig, render
+from ._extra_config import parse
 from ._inputs import digest, lift, sha256
 from ._meta import token
-from ._specs import GitLabRunnerSpec
-from ._validation import validate
+from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec
+from ._validation import name_problems, quantity, validate
 from ._values import ChartConfig, values
 
 
@@ -40,6 +41,10 @@ class ResourcesArgs(TypedDict):
     """Memory that is set aside, in bytes, such as "512Mi"."""
     memory_limit: NotRequired[str]
     """Memory above which the container is killed, in bytes, such as "2Gi"."""
+    ephemeral_storage_request: NotRequired[str]
+    """Local disk that is set aside, in bytes, such as "10Gi"."""
+    ephemeral_storage_limit: NotRequired[str]
+    """Local disk above which the pod is evicted, in bytes, such as "20Gi"."""
 
 
 class ChartArgs(TypedDict):
@@ -54,11 +59,75 @@ class ChartArgs(TypedDict):
     """Exact version, 0.88.2 or newer. Default: the version that this package is tested with."""
 
 
-class RunnerCacheArgs(TypedDict):
-    """An S3-compatible store for `cache:` of jobs."""
+class CacheType(str, Enum):
+    """The kind of store of a distributed cache."""
 
+    S3 = "s3"
+    """AWS S3, or a store that speaks its protocol."""
+    GCS = "gcs"
+    """Google Cloud Storage."""
+    AZURE = "azure"
+    """Azure Blob Storage."""
+
+
+class SpotNodes(str, Enum):
+    """Who offers the interruptible nodes: the selector and the toleration for them differ."""
+
+    EKS = "eks"
+    """Managed node groups of EKS."""
+    KARPENTER = "karpenter"
+    """Nodes made by Karpenter."""
+    GKE = "gke"
+    """Spot VMs of GKE."""
+    AKS = "aks"
+    """Spot node pools of AKS."""
+
+
+class SecretStoreKind(str, Enum):
+    """Where the External Secrets Operator finds its store."""
+
+    CLUSTER_SECRET_STORE = "ClusterSecretStore"  # noqa: S105
+    """A store of the whole cluster."""
+    SECRET_STORE = "SecretStore"  # noqa: S105
+    """A store of the runner's namespace."""
+
+
+class ExternalSecretArgs(TypedDict):
+    """A token that the External Secrets Operator, which must be there, fetches.
+
+    It never passes through Pulumi. A token that changes in the store reaches the runner when its
+    pod restarts.
+    """
+
+    store_name: pulumi.Input[str]
+    """Name of the store."""
+    store_kind: NotRequired[SecretStoreKind]
+    """Kind of the store. Default: ClusterSecretStore."""
+    remote_key: pulumi.Input[str]
+    """Key in the store under which the token is."""
+    remote_property: NotRequired[pulumi.Input[str]]
+    """Property of that key, where it has several. Default: the whole value."""
+    refresh_interval_seconds: NotRequired[int]
+    """Seconds between looks at the store, at least 60. Default: 3600."""
+
+
+class RunnerCacheArgs(TypedDict):
+    """A store for `cache:` of jobs."""
+
+    type: NotRequired[CacheType]
+    """Kind of the store. Default: s3."""
     bucket: pulumi.Input[str]
-    """Name of the bucket."""
+    """Name of the bucket; of the container on Azure."""
+    path: NotRequired[pulumi.Input[str]]
+    """Prefix of every object. Runners that share it share their cache: give it to runners of one
+    trust zone alone. Default: the release's name."""
+    max_archive_size: NotRequired[str]
+    """Size above which a job's cache is not uploaded, in bytes, as a Kubernetes quantity. The job
+    checks it, so it is no defence against the job. Default: no limit."""
+    account_name: NotRequired[pulumi.Input[str] | None]
+    """Name of the storage account; required on Azure."""
+    storage_domain: NotRequired[pulumi.Input[str] | None]
+    """Domain of the store on Azure. Default: blob.core.windows.net."""
     region: NotRequired[pulumi.Input[str]]
     """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
     server_address: NotRequired[pulumi.Input[str] | None]
@@ -66,8 +135,9 @@ class RunnerCacheArgs(TypedDict):
     insecure: NotRequired[bool]
     """Use plain HTTP to the store. Default: HTTPS."""
     credentials_secret_name: NotRequired[pulumi.Input[str] | None]
-    """Secret in the runner's namespace with the keys `accesskey` and `secretkey`.
-    Default: the identity of the runner's ServiceAccount (IRSA or EKS Pod Identity)."""
+    """Secret in the runner's namespace with the keys that the chart reads: `accesskey` and
+    `secretkey`, `gcs-application-credentials-file`, or `azure-account-name` and
+    `azure-account-key`. Default: the identity of the runner's ServiceAccount."""
     credentials_checksum: NotRequired[pulumi.Input[str] | None]
     """Anything that changes with the credentials; the runner's pod rolls when it does.
     Default: a change of the Secret is not noticed."""
@@ -85,6 +155,16 @@ class RunnerDockerArgs(TypedDict):
     """The daemon's address, `tcp://host:2376`."""
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
+
+
+class RunnerBuildKitArgs(TypedDict):
+    """A buildkitd that every job uses, over mutual TLS."""
+
+    host: pulumi.Input[str]
+    """The daemon's address, `tcp://host:1234`; jobs find it as BUILDKIT_HOST."""
+    client_secret_name: pulumi.Input[str]
+    """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`; jobs find it in
+    BUILDKIT_CERT_PATH."""
 
 
 class RunnerOptionsArgs(TypedDict):
@@ -106,6 +186,24 @@ class RunnerOptionsArgs(TypedDict):
     """Secrets for pulling the runner's own image. Default: none."""
     pull_policy: NotRequired[PullPolicy]
     """When the images of jobs are pulled. Default: always."""
+    allowed_pull_policies: NotRequired[list[PullPolicy]]
+    """Policies that a job may ask for instead. Default: `pull_policy` alone."""
+    allowed_images: NotRequired[list[str]]
+    """Patterns of images that jobs may use, such as "registry.example.com/**". Default: any."""
+    allowed_services: NotRequired[list[str]]
+    """Patterns of images that jobs may use as services. Default: any."""
+    tags: NotRequired[list[str]]
+    """Tags that the runner has in GitLab, where they are set: with a glrt- token a runner cannot
+    choose them. Here they annotate the Deployment, for people. Default: none."""
+    spot: NotRequired[SpotNodes]
+    """Run jobs on interruptible nodes, with the labels and taints of their provider. A job whose
+    node goes fails: use `retry` in CI/CD. Default: any node."""
+    enable_privileged_services: NotRequired[bool]
+    """Run the jobs' services privileged, as a docker daemon per job needs, and the jobs not.
+    Default: no privilege. Refused together with the shared daemon."""
+    enable_job_disruption_budget: NotRequired[bool]
+    """Keep a node drain from evicting running jobs; the drain waits for them.
+    Default: jobs are evicted."""
     enable_privileged_jobs: NotRequired[bool]
     """Run every job's containers privileged, as a docker daemon per job needs.
     Default: no privilege. Refused together with the shared daemon."""
@@ -116,14 +214,41 @@ class RunnerOptionsArgs(TypedDict):
     """Resources of the container that runs the job's script. Default: the cluster's."""
     helper_resources: NotRequired[ResourcesArgs]
     """Resources of the helper container. Default: the cluster's."""
+    service_resources: NotRequired[ResourcesArgs]
+    """Resources of the jobs' services. Default: the cluster's."""
     manager_resources: NotRequired[ResourcesArgs]
     """Resources of the runner itself. Default: 50m to 1 core, 128Mi to 512Mi."""
     job_node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which jobs run. Default: any node."""
     job_node_tolerations: NotRequired[dict[str, str]]
     """Taints that jobs tolerate, as "key=value": "Effect". Default: none."""
+    job_pod_labels: NotRequired[dict[str, str]]
+    """Labels of the jobs' pods. Default: the runner's own."""
+    job_pod_annotations: NotRequired[dict[str, str]]
+    """Annotations of the jobs' pods. Default: none."""
+    job_service_account_name: NotRequired[pulumi.Input[str]]
+    """Existing ServiceAccount of the jobs' pods; its token is not mounted.
+    Default: that of the namespace, without rights."""
+    job_runtime_class_name: NotRequired[str]
+    """RuntimeClass of the jobs' pods, such as gVisor's or Kata's. Default: the cluster's."""
+    job_priority_class_name: NotRequired[str]
+    """PriorityClass of the jobs' pods. Default: the cluster's."""
     manager_node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the runner itself runs. Default: any node."""
+    manager_tolerations: NotRequired[list[dict[str, Any]]]
+    """Tolerations of the runner's own pod, as in Kubernetes. Default: none."""
+    manager_priority_class_name: NotRequired[str]
+    """PriorityClass of the runner's own pod. Default: the cluster's."""
+    gitlab_ca_secret_name: NotRequired[pulumi.Input[str]]
+    """Existing Secret in the runner's namespace with `<GitLab's host>.crt`, for a GitLab with a
+    certificate of a private authority. Default: the system's authorities."""
+    feature_flags: NotRequired[dict[str, bool]]
+    """Feature flags of the runner, such as FF_USE_FASTZIP. Default: those that the package
+    needs."""
+    extra_config: NotRequired[str]
+    """More of config.toml, as TOML: one `[[runners]]` with keys of the Kubernetes executor that
+    have no argument here. Unknown keys, keys that have an argument, and secrets are refused.
+    Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
     check_interval_seconds: NotRequired[int]
@@ -148,10 +273,12 @@ class GitLabRunnerArgs(RunnerOptionsArgs):
     gitlab_url: pulumi.Input[str]
     """Address of GitLab, `https://…`."""
     runner_token: NotRequired[pulumi.Input[str]]
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. One of this and
-    `token_secret_name` is required."""
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. One of this,
+    `token_secret_name` and `token_external_secret` is required."""
     token_secret_name: NotRequired[pulumi.Input[str]]
     """Existing Secret with the keys `runner-token` and `runner-registration-token` (empty)."""
+    token_external_secret: NotRequired[ExternalSecretArgs]
+    """A token that the External Secrets Operator fetches."""
     namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace of the runner itself. Default: gitlab-runner."""
     job_namespace: NotRequired[pulumi.Input[str]]
@@ -161,10 +288,17 @@ class GitLabRunnerArgs(RunnerOptionsArgs):
     changed later without a new release. Default: the component's name."""
     service_account_annotations: NotRequired[dict[str, pulumi.Input[str]]]
     """Annotations of the runner's ServiceAccount, such as a role's ARN. Default: none."""
+    manager_pod_labels: NotRequired[dict[str, pulumi.Input[str]]]
+    """Labels of the runner's own pod, such as those of a workload identity. Default: none."""
     cache: NotRequired[RunnerCacheArgs]
     """Distributed cache. Default: none; `cache:` of jobs then dies with their pods."""
     docker: NotRequired[RunnerDockerArgs]
     """Shared docker daemon. Default: none."""
+    buildkit: NotRequired[RunnerBuildKitArgs]
+    """Shared buildkitd. Default: none."""
+    mirror_config_map_name: NotRequired[pulumi.Input[str]]
+    """ConfigMap in the job namespace with a `daemon.json`, for docker daemons that jobs start
+    themselves, such as one that names a registry mirror. Default: none."""
     allow_insecure_gitlab_url: NotRequired[bool]
     """Accept an http:// address of GitLab; the token then crosses the network in clear.
     Default: refused."""
@@ -197,7 +331,10 @@ class GitLabRunner(pulumi.ComponentResource):
         args: GitLabRunnerArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        spec = validate(GitLabRunnerSpec, args, f"GitLabRunner '{name}'")
+        names = [name] if args.get("release_name") is None else []
+        spec = validate(
+            GitLabRunnerSpec, args, f"GitLabRunner '{name}'", also=name_problems(*names)
+        )
         super().__init__(token("GitLabRunner"), name, {}, opts)
         release_name = spec.release_name or name
 
@@ -222,6 +359,12 @@ class GitLabRunner(pulumi.ComponentResource):
             "manager_resources": spec.manager_resources.kubernetes(),
             "node_selector": spec.manager_node_selector,
             "image_pull_secrets": spec.image_pull_secrets,
+            "tolerations": spec.manager_tolerations,
+            "priority_class_name": spec.manager_priority_class_name,
+            "pod_labels": spec.manager_pod_labels,
+            "ca_secret_name": spec.gitlab_ca_secret_name,
+            "tags": spec.tags,
+            "enable_job_disruption_budget": spec.enable_job_disruption_budget,
         }
         policies = self._network_policies(name, spec) if spec.enable_network_policies else []
         self._release = k8s.helm.v3.Release(
@@ -262,25 +405,35 @@ class GitLabRunner(pulumi.ComponentResource):
 
     def _token(
         self, name: str, spec: GitLabRunnerSpec
-    ) -> tuple[k8s.core.v1.Secret | None, pulumi.Input[str], pulumi.Input[str] | None]:
+    ) -> tuple[pulumi.Resource | None, pulumi.Input[str], pulumi.Input[str] | None]:
         """Declare the token's Secret; return it, its name, and a checksum of the secrets."""
         extra = spec.cache.credentials_checksum if spec.cache else None
-        if spec.runner_token is None:
-            assert spec.token_secret_name is not None  # the spec holds that one is set
+        if spec.token_secret_name is not None:
             return None, spec.token_secret_name, extra
-        salt = random.RandomId(
-            f"{name}-checksum-salt", byte_length=16, opts=pulumi.ResourceOptions(parent=self)
-        )
+        metadata: Any = {
+            "name": f"{name}-token",
+            "namespace": spec.namespace,
+            "labels": kube.labels("gitlab-runner", name),
+        }
+        child = pulumi.ResourceOptions(parent=self)
+        if spec.token_external_secret is not None:
+            reference = k8s.apiextensions.CustomResource(
+                f"{name}-token",
+                api_version="external-secrets.io/v1",
+                kind="ExternalSecret",
+                metadata=metadata,
+                spec=_external_secret(f"{name}-token", spec.token_external_secret),
+                opts=child,
+            )
+            return reference, f"{name}-token", extra
+        assert spec.runner_token is not None  # the spec holds that one is set
+        salt = random.RandomId(f"{name}-checksum-salt", byte_length=16, opts=child)
         secret = k8s.core.v1.Secret(
             f"{name}-token",
-            metadata={
-                "name": f"{name}-token",
-                "namespace": spec.namespace,
-                "labels": kube.labels("gitlab-runner", name),
-            },
+            metadata=metadata,
             # The chart mounts both keys: without the second the pod never starts.
             string_data={"runner-token": spec.runner_token, "runner-registration-token": ""},
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=child,
         )
         secrets = [spec.runner_token, *([extra] if extra else [])]
         return secret, f"{name}-token", digest(*secrets, salt=salt.hex)
@@ -290,6 +443,7 @@ class GitLabRunner(pulumi.ComponentResource):
             "gitlab": spec.gitlab_url,
             "store": spec.cache.server_address if spec.cache else None,
             "docker": spec.docker.host if spec.docker else None,
+            "buildkit": spec.buildkit.host if spec.buildkit else None,
         }
         child = pulumi.ResourceOptions(parent=self)
         return [
@@ -319,17 +473,79 @@ def _render(runner: Mapping[str, Any]) -> str:
     return render(RunnerConfig(**{**runner, "cache": cache}))
 
 
-def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
-    cache = spec.cache and {
-        "bucket": spec.cache.bucket,
-        "region": spec.cache.region,
-        "path": release_name,
-        "server_address": spec.cache.server_address,
-        "insecure": spec.cache.insecure,
-        "authentication": "iam" if spec.cache.credentials_secret_name is None else "access-key",
-        "role_arn": spec.cache.role_arn,
-        "kms_key_arn": spec.cache.kms_key_arn,
+def _external_secret(name: str, wanted: ExternalSecretSpec) -> dict[str, Any]:
+    remote: dict[str, Any] = {"key": wanted.remote_key}
+    if wanted.remote_property is not None:
+        remote["property"] = wanted.remote_property
+    return {
+        "refreshInterval": f"{wanted.refresh_interval_seconds}s",
+        "secretStoreRef": {"name": wanted.store_name, "kind": wanted.store_kind},
+        "target": {
+            "name": name,
+            "creationPolicy": "Owner",
+            "template": {
+                "engineVersion": "v2",
+                # The chart mounts both keys: without the second the pod never starts.
+                "data": {"runner-token": "{{ .token }}", "runner-registration-token": ""},
+            },
+        },
+        "data": [{"secretKey": "token", "remoteRef": remote}],
     }
+
+
+def cache_config(cache: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `RunnerCacheArgs`, with a path, as the arguments of `CacheConfig`."""
+    spec = RunnerCacheSpec(**cache)
+    limit = spec.max_archive_size
+    return {
+        "type": spec.type,
+        "bucket": spec.bucket,
+        "region": spec.region,
+        "path": spec.path,
+        "server_address": spec.server_address,
+        "insecure": spec.insecure,
+        "authentication": "iam" if spec.credentials_secret_name is None else "access-key",
+        "role_arn": spec.role_arn,
+        "kms_key_arn": spec.kms_key_arn,
+        "account_name": spec.account_name,
+        "storage_domain": spec.storage_domain,
+        "max_archive_bytes": int(quantity(limit)) if limit else None,
+    }
+
+
+# Labels that an interruptible node has, and the taints that keep others off it.
+_SPOT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "eks": ({"eks.amazonaws.com/capacityType": "SPOT"}, {}),
+    "karpenter": ({"karpenter.sh/capacity-type": "spot"}, {}),
+    "gke": (
+        {"cloud.google.com/gke-spot": "true"},
+        {"cloud.google.com/gke-spot=true": "NoSchedule"},
+    ),
+    "aks": (
+        {"kubernetes.azure.com/scalesetpriority": "spot"},
+        {"kubernetes.azure.com/scalesetpriority=spot": "NoSchedule"},
+    ),
+}
+
+
+def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
+    selector, tolerations = _SPOT[spec.spot] if spec.spot else ({}, {})
+    kubernetes = {
+        "allowed_pull_policies": spec.allowed_pull_policies or None,
+        "allowed_images": spec.allowed_images or None,
+        "allowed_services": spec.allowed_services or None,
+        "service_account": spec.job_service_account_name,
+        "pod_labels": spec.job_pod_labels or None,
+        "pod_annotations": spec.job_pod_annotations or None,
+        "runtime_class_name": spec.job_runtime_class_name,
+        "priority_class_name": spec.job_priority_class_name,
+        "pod_disruption_budget": spec.enable_job_disruption_budget or None,
+        "service_container_security_context": (
+            {"privileged": True} if spec.enable_privileged_services else None
+        ),
+        **{f"service_{key}": value for key, value in spec.service_resources.executor().items()},
+    }
+    cache = spec.cache and {"path": release_name, **spec.cache.given()}
     return {
         "job_namespace": spec.job_namespace,
         "image": spec.default_image,
@@ -341,9 +557,15 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "environment": spec.environment,
         "job_resources": spec.job_resources.executor(),
         "helper_resources": spec.helper_resources.executor(),
-        "node_selector": spec.job_node_selector,
-        "node_tolerations": spec.job_node_tolerations,
-        "cache": cache,
+        "node_selector": {**selector, **spec.job_node_selector},
+        "node_tolerations": {**tolerations, **spec.job_node_tolerations},
+        "cache": cache_config(cache) if cache else None,
         "docker_host": spec.docker.host if spec.docker else None,
         "docker_client_secret_name": spec.docker.client_secret_name if spec.docker else None,
+        "buildkit_host": spec.buildkit.host if spec.buildkit else None,
+        "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
+        "mirror_config_map_name": spec.mirror_config_map_name,
+        "feature_flags": spec.feature_flags,
+        "kubernetes": kubernetes,
+        "extra": parse(spec.extra_config) if spec.extra_config else {},
     }

@@ -1,5 +1,6 @@
 """Everything together: namespaces, runner, distributed cache and shared daemon."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -7,13 +8,21 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from . import _kubernetes as kube
+from . import _network as net
 from ._meta import token
-from ._specs import RunnerPlatformSpec
-from ._validation import validate
-from .gitlab_runner import GitLabRunner, GitLabRunnerArgs, RunnerCacheArgs, RunnerOptionsArgs
+from ._specs import DEFAULT_ZONE, FleetSettings, RunnerOptions, RunnerPlatformSpec
+from ._validation import name_problems, validate
+from .external_cache import ExternalCache, ExternalCacheOptionsArgs
+from .gitlab_runner import (
+    ExternalSecretArgs,
+    GitLabRunner,
+    GitLabRunnerArgs,
+    RunnerCacheArgs,
+    RunnerOptionsArgs,
+)
 from .minio_cache import MinioCache, MinioCacheArgs, MinioOptionsArgs
 from .s3_cache import S3Cache, S3OptionsArgs
-from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon
+from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
 
 class CacheBackend(str, Enum):
@@ -23,8 +32,8 @@ class CacheBackend(str, Enum):
     """A store in the cluster, made by the platform."""
     S3 = "s3"
     """A bucket on AWS, made by the platform."""
-    EXISTING = "existing"
-    """An S3-compatible store that is there already."""
+    EXTERNAL = "external"
+    """A store that is there already: S3-compatible, GCS or Azure."""
     NONE = "none"
     """No distributed cache."""
 
@@ -38,8 +47,40 @@ class CacheSettingsArgs(TypedDict):
     """Options of the backend `minio`. Default: its defaults."""
     s3: NotRequired[S3OptionsArgs]
     """Options of the backend `s3`, which requires them."""
-    existing: NotRequired[RunnerCacheArgs]
-    """The store of the backend `existing`, which requires it."""
+    external: NotRequired[ExternalCacheOptionsArgs]
+    """The store of the backend `external`, which requires it."""
+
+
+class ZoneArgs(TypedDict):
+    """A trust zone: projects that may see each other's builds.
+
+    It has a job namespace, a daemon, a certificate authority, a volume and a part of the cache of
+    its own.
+    """
+
+    docker_daemon: NotRequired[DockerOptionsArgs]
+    """The zone's shared docker daemon. Default: none."""
+    job_namespace: NotRequired[str]
+    """Namespace of the zone's jobs. Default: that of the platform's jobs and the zone's name."""
+    docker_namespace: NotRequired[str]
+    """Namespace of the zone's daemon. Default: that of the platform's daemon and the zone's
+    name."""
+
+
+class FleetArgs(TypedDict):
+    """A runner of its own: a Helm release, with a token of its own."""
+
+    runner_token: NotRequired[pulumi.Input[str]]
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. One of this,
+    `token_secret_name` and `token_external_secret` is required."""
+    token_secret_name: NotRequired[pulumi.Input[str]]
+    """Existing Secret with the keys `runner-token` and `runner-registration-token` (empty)."""
+    token_external_secret: NotRequired[ExternalSecretArgs]
+    """A token that the External Secrets Operator fetches."""
+    zone: NotRequired[str]
+    """Trust zone of its jobs. Default: default, that of the platform's own arguments."""
+    runner: NotRequired[RunnerOptionsArgs]
+    """What differs from the platform's `runner`. Default: nothing."""
 
 
 class NamespacesArgs(TypedDict):
@@ -83,12 +124,18 @@ class RunnerPlatformArgs(TypedDict):
     gitlab_url: pulumi.Input[str]
     """Address of GitLab, `https://…`."""
     runner_token: NotRequired[pulumi.Input[str]]
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. One of this and
-    `token_secret_name` is required."""
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. One of this,
+    `token_secret_name`, `token_external_secret` and `fleets` is required."""
     token_secret_name: NotRequired[pulumi.Input[str]]
     """Existing Secret with the keys `runner-token` and `runner-registration-token` (empty)."""
+    token_external_secret: NotRequired[ExternalSecretArgs]
+    """A token that the External Secrets Operator fetches."""
     runner: NotRequired[RunnerOptionsArgs]
-    """The runner and its jobs. Default: its defaults."""
+    """The runner and its jobs; with `fleets`, what they have in common. Default: its defaults."""
+    fleets: NotRequired[dict[str, FleetArgs]]
+    """Several runners by name, in place of the one above. Default: one runner."""
+    zones: NotRequired[dict[str, ZoneArgs]]
+    """Trust zones by name, beside the default one. Default: none."""
     cache: NotRequired[CacheSettingsArgs]
     """The distributed cache. Default: a store in the cluster."""
     docker_daemon: NotRequired[DockerOptionsArgs]
@@ -113,12 +160,16 @@ class RunnerPlatform(pulumi.ComponentResource):
     """Namespace of the runner itself."""
     job_namespace: pulumi.Output[str]
     """Namespace of the jobs' pods."""
-    release_name: pulumi.Output[str]
-    """Name of the Helm release and of the runner's Deployment."""
-    config_checksum: pulumi.Output[str]
-    """SHA-256 of the rendered config.toml."""
+    release_name: pulumi.Output[str] | None
+    """Name of the Helm release and of the runner's Deployment; none with fleets."""
+    config_checksum: pulumi.Output[str] | None
+    """SHA-256 of the rendered config.toml; none with fleets."""
+    release_names: pulumi.Output[dict[str, str]] | None
+    """Names of the Helm releases by fleet."""
+    docker_hosts: pulumi.Output[dict[str, str]] | None
+    """Addresses of the shared daemons by trust zone, where there are several zones."""
     cache_backend: pulumi.Output[str]
-    """Where the distributed cache is kept: minio, s3, existing or none."""
+    """Where the distributed cache is kept: minio, s3, external or none."""
     cache_endpoint: pulumi.Output[str] | None
     """`host:port` of the cache's store, where it is not AWS S3."""
     cache_bucket: pulumi.Output[str] | None
@@ -126,70 +177,99 @@ class RunnerPlatform(pulumi.ComponentResource):
     cache_credentials_secret_name: pulumi.Output[str] | None
     """Secret in the runner's namespace with the cache's credentials."""
     docker_host: pulumi.Output[str] | None
-    """Address of the shared daemon."""
+    """Address of the default zone's shared daemon."""
     docker_client_secret_name: pulumi.Output[str] | None
     """Secret in the job namespace with the daemon's client certificate."""
     docker_namespace: pulumi.Output[str] | None
-    """Namespace of the shared daemon."""
+    """Namespace of the default zone's shared daemon."""
 
     def __init__(
         self, name: str, args: RunnerPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        self._spec = spec = validate(RunnerPlatformSpec, args, f"RunnerPlatform '{name}'")
+        fleets = args.get("fleets")
+        names = [name, *(f"{name}-{fleet}" for fleet in fleets or {})]
+        self._spec = spec = validate(
+            RunnerPlatformSpec, args, f"RunnerPlatform '{name}'", also=name_problems(*names)
+        )
         super().__init__(token("RunnerPlatform"), name, {}, opts)
+        for output in RunnerPlatform.__annotations__:
+            setattr(self, output, None)
+        self.runner_namespace = pulumi.Output.from_input(spec.namespaces.runner)
+        self.job_namespace = pulumi.Output.from_input(spec.namespaces.jobs)
         self.cache_backend = pulumi.Output.from_input(spec.cache.backend)
-        self.cache_endpoint = None
-        self.cache_bucket = None
-        self.cache_credentials_secret_name = None
-        self.docker_host = None
-        self.docker_client_secret_name = None
-        self.docker_namespace = None
 
         self._ready: list[pulumi.Resource] = []
         self._ready = self._namespaces(name)
-        annotations: dict[str, pulumi.Input[str]] = {}
-        runner_args: dict[str, Any] = {
-            # What the caller left out keeps its default, in one place.
-            **(args.get("runner") or {}),
+        self._annotations: dict[str, pulumi.Input[str]] = {}
+        self._pod_labels: dict[str, pulumi.Input[str]] = {}
+        cache = self._cache(name, args.get("cache") or {})
+        zones = {zone: self._zone(name, zone, args) for zone in spec.zone_names()}
+        hosts = {zone: docker["host"] for zone, docker in zones.items() if docker}
+        if spec.zones and hosts:
+            self.docker_hosts = pulumi.Output.all(**hosts)
+        common: dict[str, Any] = {
             "gitlab_url": spec.gitlab_url,
             "namespace": spec.namespaces.runner,
-            "job_namespace": spec.namespaces.jobs,
-            "release_name": name,
-            "service_account_annotations": annotations,
+            "service_account_annotations": self._annotations,
+            "manager_pod_labels": self._pod_labels,
             "allow_insecure_gitlab_url": spec.network.allow_insecure_gitlab_url,
             "enable_network_policies": spec.network.enable_policies,
             "egress_cidrs": spec.network.egress_cidrs,
         }
-        for key in ("runner_token", "token_secret_name"):
-            if getattr(spec, key) is not None:
-                runner_args[key] = getattr(spec, key)
-        cache = self._cache(name, args.get("cache") or {}, annotations)
-        if cache:
-            runner_args["cache"] = cache
-        if args.get("docker_daemon") is not None:
-            runner_args["docker"] = self._docker(name, args["docker_daemon"])
-        self._runner = GitLabRunner(
-            f"{name}-runner",
-            cast(GitLabRunnerArgs, runner_args),
-            opts=self._child(),
-        )
-        self.runner_namespace = self._runner.namespace
-        self.job_namespace = self._runner.job_namespace
-        self.release_name = self._runner.release_name
-        self.config_checksum = self._runner.config_checksum
+        # What the caller left out keeps its default, in one place.
+        shared: dict[str, Any] = dict(args.get("runner") or {})
+        self._runners: dict[str, GitLabRunner] = {}
+        if not spec.fleets:
+            own = {**shared, **common, **_token(spec)}
+            self._runners[""] = self._runner_of(name, "", own, DEFAULT_ZONE, zones, cache)
+            self.release_name = self._runners[""].release_name
+            self.config_checksum = self._runners[""].config_checksum
+        for fleet, settings in spec.fleets.items():
+            mine = (fleets or {})[fleet].get("runner") or {}
+            own = {**shared, **mine, **common, **_token(settings)}
+            self._runners[fleet] = self._runner_of(name, fleet, own, settings.zone, zones, cache)
+        if spec.fleets:
+            self.release_names = pulumi.Output.all(
+                **{fleet: runner.release_name for fleet, runner in self._runners.items()}
+            )
         self.register_outputs(self.outputs)
 
+    def _runner_of(
+        self,
+        name: str,
+        fleet: str,
+        options: dict[str, Any],
+        zone: str,
+        zones: Mapping[str, Any],
+        cache: RunnerCacheArgs | None,
+    ) -> GitLabRunner:
+        release_name = f"{name}-{fleet}" if fleet else name
+        more: dict[str, Any] = {
+            "job_namespace": self._spec.zone(zone).job_namespace,
+            "release_name": release_name,
+        }
+        if cache:
+            # A zone's jobs cannot read or replace what those of another one cached.
+            more["cache"] = {**cache, "path": name if zone == DEFAULT_ZONE else f"{name}-{zone}"}
+        if zones[zone]:
+            more["docker"] = zones[zone]
+        return GitLabRunner(
+            f"{release_name}-runner",
+            cast(GitLabRunnerArgs, {**options, **more}),
+            opts=self._child(),
+        )
+
     @property
-    def outputs(self) -> dict[str, pulumi.Output[str]]:
+    def outputs(self) -> dict[str, pulumi.Output[Any]]:
         """Every output that has a value, by name (native only): what a program exports."""
         names = RunnerPlatform.__annotations__
         known = {name: getattr(self, name) for name in names}
         return {name: value for name, value in known.items() if value is not None}
 
     @property
-    def runner(self) -> GitLabRunner:
-        """The runner (native only)."""
-        return self._runner
+    def runners(self) -> Mapping[str, GitLabRunner]:
+        """The runners by fleet; the name is empty where there are no fleets (native only)."""
+        return self._runners
 
     def _child(self) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=self._ready)
@@ -198,37 +278,58 @@ class RunnerPlatform(pulumi.ComponentResource):
         spec = self._spec
         if not spec.namespaces.enable_creation:
             return []
-        levels: dict[str, kube.PodSecurity] = {
-            "runner": "restricted",
-            "jobs": "privileged" if spec.runner.enable_privileged_jobs else "baseline",
-        }
+        made = [self._namespace(f"{name}-runner", spec.namespaces.runner, "restricted")]
         if spec.cache.backend == "minio":
-            levels["cache"] = "restricted"
-        if spec.docker_daemon:
-            levels["docker"] = "privileged"
-        made: list[pulumi.Resource] = []
-        for role, level in levels.items():
-            namespace = getattr(spec.namespaces, role)
-            has_volume = role in {"cache", "docker"}
             made.append(
-                k8s.core.v1.Namespace(
-                    f"{name}-{role}-namespace",
-                    metadata={"name": namespace, "labels": kube.namespace_labels(level)},
-                    opts=pulumi.ResourceOptions(
-                        parent=self,
-                        # Deleting a namespace deletes its volumes.
-                        retain_on_delete=has_volume and not spec.allow_volume_deletion,
-                        import_=(
-                            namespace if has_volume and spec.namespaces.enable_adoption else None
-                        ),
-                    ),
+                self._namespace(
+                    f"{name}-cache", spec.namespaces.cache, "restricted", has_volume=True
                 )
             )
+        for zone in spec.zone_names():
+            settings, prefix = spec.zone(zone), _prefix(name, zone)
+            level: kube.PodSecurity = "privileged" if self._has_privilege(zone) else "baseline"
+            made.append(self._namespace(f"{prefix}-jobs", str(settings.job_namespace), level))
+            if settings.docker_daemon:
+                made.append(
+                    self._namespace(
+                        f"{prefix}-docker",
+                        str(settings.docker_namespace),
+                        "privileged",
+                        has_volume=True,
+                    )
+                )
         return made
 
-    def _cache(
-        self, name: str, args: CacheSettingsArgs, annotations: dict[str, pulumi.Input[str]]
-    ) -> RunnerCacheArgs | None:
+    def _has_privilege(self, zone: str) -> bool:
+        """Tell whether any container of a zone's jobs is privileged."""
+        spec = self._spec
+        options = [
+            RunnerOptions(**spec.options(fleet))
+            for fleet in spec.fleets.values()
+            if fleet.zone == zone
+        ]
+        if not spec.fleets:
+            options = [spec.runner]
+        return any(
+            option.enable_privileged_jobs or option.enable_privileged_services for option in options
+        )
+
+    def _namespace(
+        self, name: str, namespace: str, level: kube.PodSecurity, *, has_volume: bool = False
+    ) -> pulumi.Resource:
+        spec = self._spec
+        return k8s.core.v1.Namespace(
+            f"{name}-namespace",
+            metadata={"name": namespace, "labels": kube.namespace_labels(level)},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # Deleting a namespace deletes its volumes.
+                retain_on_delete=has_volume and not spec.allow_volume_deletion,
+                import_=namespace if has_volume and spec.namespaces.enable_adoption else None,
+            ),
+        )
+
+    def _cache(self, name: str, args: CacheSettingsArgs) -> RunnerCacheArgs | None:
         spec = self._spec
         if spec.cache.backend == "minio":
             minio_args: dict[str, Any] = {
@@ -245,6 +346,8 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.cache_endpoint = minio.endpoint
             self.cache_bucket = minio.bucket
             self.cache_credentials_secret_name = minio.credentials_secret_name
+            if spec.network.enable_policies:
+                self._open_store(f"{name}-cache")
             return {
                 "bucket": minio.bucket,
                 "server_address": minio.endpoint,
@@ -253,19 +356,41 @@ class RunnerPlatform(pulumi.ComponentResource):
                 "credentials_checksum": minio.credentials_checksum,
             }
         if spec.cache.backend == "s3":
-            return self._s3(name, args["s3"], annotations)
-        if spec.cache.backend == "existing":
-            existing = args["existing"]
-            self.cache_bucket = pulumi.Output.from_input(existing["bucket"])
-            address = existing.get("server_address")
-            if address is not None:
-                self.cache_endpoint = pulumi.Output.from_input(address)
-            return existing
+            return self._s3(name, args["s3"])
+        if spec.cache.backend == "external":
+            external = ExternalCache(
+                f"{name}-cache",
+                {**args["external"], "runner_namespace": spec.namespaces.runner, "path": name},
+                opts=self._child(),
+            )
+            self.cache_bucket = external.bucket
+            self.cache_credentials_secret_name = external.credentials_secret_name
+            address = spec.cache.external and spec.cache.external.s3
+            if address and address.server_address is not None:
+                self.cache_endpoint = pulumi.Output.from_input(address.server_address)
+            self._annotations |= external.identity_annotations
+            self._pod_labels |= external.identity_labels
+            return external.runner_cache
         return None
 
-    def _s3(
-        self, name: str, args: S3OptionsArgs, annotations: dict[str, pulumi.Input[str]]
-    ) -> RunnerCacheArgs:
+    def _open_store(self, store: str) -> None:
+        """Let the jobs of the other zones reach the in-cluster store, too."""
+        for zone in self._spec.zones:
+            net.policy(
+                f"{store}-{zone}",
+                self._spec.namespaces.cache,
+                ingress=[
+                    {
+                        "from": [net.namespace_peer(str(self._spec.zone(zone).job_namespace))],
+                        "ports": net.ports(net.S3_PORT),
+                    }
+                ],
+                egress=[],
+                pods=kube.selector("minio", store),
+                opts=self._child(),
+            )
+
+    def _s3(self, name: str, args: S3OptionsArgs) -> RunnerCacheArgs:
         assert self._spec.cache.s3 is not None  # the spec holds that it is set
         options = self._spec.cache.s3
         s3 = S3Cache(
@@ -273,14 +398,16 @@ class RunnerPlatform(pulumi.ComponentResource):
             {
                 **args,
                 "runner_namespace": self._spec.namespaces.runner,
-                "service_account_name": name,
+                "service_account_names": [
+                    f"{name}-{fleet}" if fleet else name for fleet in self._spec.fleets or [""]
+                ],
             },
             opts=self._child(),
         )
         self.cache_bucket = s3.bucket
         self.cache_credentials_secret_name = s3.credentials_secret_name
         if options.identity == "irsa" and s3.role_arn is not None:
-            annotations["eks.amazonaws.com/role-arn"] = s3.role_arn
+            self._annotations["eks.amazonaws.com/role-arn"] = s3.role_arn
         cache: RunnerCacheArgs = {"bucket": s3.bucket, "region": s3.region}
         if options.kms_key_arn is not None:
             cache["kms_key_arn"] = options.kms_key_arn
@@ -291,21 +418,38 @@ class RunnerPlatform(pulumi.ComponentResource):
             cache["role_arn"] = s3.role_arn
         return cache
 
-    def _docker(self, name: str, args: DockerOptionsArgs) -> Any:
-        spec = self._spec
+    def _zone(self, name: str, zone: str, args: RunnerPlatformArgs) -> Any:
+        """Declare a zone's daemon; return what its runners need of it, or None."""
+        spec, settings = self._spec, self._spec.zone(zone)
+        if not settings.docker_daemon:
+            return None
+        given = args if zone == DEFAULT_ZONE else args["zones"][zone]
+        docker_args: dict[str, Any] = {
+            **given["docker_daemon"],
+            "namespace": settings.docker_namespace,
+            "job_namespace": settings.job_namespace,
+            "cluster_domain": spec.network.cluster_domain,
+            "enable_network_policies": spec.network.enable_policies,
+            "egress_cidrs": spec.network.egress_cidrs,
+        }
         daemon = SharedDockerDaemon(
-            f"{name}-docker",
-            {
-                **args,
-                "namespace": spec.namespaces.docker,
-                "job_namespace": spec.namespaces.jobs,
-                "cluster_domain": spec.network.cluster_domain,
-                "enable_network_policies": spec.network.enable_policies,
-                "egress_cidrs": spec.network.egress_cidrs,
-            },
+            f"{_prefix(name, zone)}-docker",
+            cast(SharedDockerDaemonArgs, docker_args),
             opts=self._child(),
         )
-        self.docker_host = daemon.docker_host
-        self.docker_client_secret_name = daemon.client_secret_name
-        self.docker_namespace = daemon.namespace
+        if zone == DEFAULT_ZONE:
+            self.docker_host = daemon.docker_host
+            self.docker_client_secret_name = daemon.client_secret_name
+            self.docker_namespace = daemon.namespace
         return {"host": daemon.docker_host, "client_secret_name": daemon.client_secret_name}
+
+
+def _prefix(name: str, zone: str) -> str:
+    """Return what the names of a zone's resources begin with."""
+    return name if zone == DEFAULT_ZONE else f"{name}-{zone}"
+
+
+def _token(given: RunnerPlatformSpec | FleetSettings) -> dict[str, Any]:
+    """Return the argument that says where the token comes from."""
+    names = ("runner_token", "token_secret_name", "token_external_secret")
+    return {name: getattr(given, name) for name in names if getattr(given, name) is not None}

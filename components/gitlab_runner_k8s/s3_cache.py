@@ -84,8 +84,8 @@ class S3CacheArgs(S3OptionsArgs):
 
     runner_namespace: NotRequired[pulumi.Input[str]]
     """Namespace of the runner. Default: gitlab-runner."""
-    service_account_name: NotRequired[pulumi.Input[str]]
-    """ServiceAccount of the runner. Default: gitlab-runner."""
+    service_account_names: NotRequired[list[pulumi.Input[str]]]
+    """ServiceAccounts of the runners. Default: gitlab-runner alone."""
 
 
 def _document(statements: pulumi.Input[list[dict[str, Any]]]) -> pulumi.Output[str]:
@@ -326,15 +326,16 @@ class S3Cache(pulumi.ComponentResource):
         )
         if spec.identity == "pod-identity":
             assert spec.eks_cluster_name is not None  # the spec holds that it is set
-            aws.eks.PodIdentityAssociation(
-                f"{name}-association",
-                cluster_name=spec.eks_cluster_name,
-                namespace=spec.runner_namespace,
-                service_account=spec.service_account_name,
-                role_arn=role.arn,
-                tags=spec.tags,
-                opts=child,
-            )
+            for n, account in enumerate(spec.service_account_names):
+                aws.eks.PodIdentityAssociation(
+                    f"{name}-association{f'-{n}' if n else ''}",
+                    cluster_name=spec.eks_cluster_name,
+                    namespace=spec.runner_namespace,
+                    service_account=account,
+                    role_arn=role.arn,
+                    tags=spec.tags,
+                    opts=child,
+                )
         self.role_arn = role.arn
 
     def _object_role(self, name: str, role: aws.iam.Role) -> pulumi.Output[str]:
@@ -382,7 +383,7 @@ class S3Cache(pulumi.ComponentResource):
             )
 
         def irsa(known: list[str]) -> list[dict[str, Any]]:
-            provider, namespace, account = known
+            provider, namespace, *accounts = known
             issuer = provider.partition(":oidc-provider/")[2]
             return [
                 {
@@ -391,7 +392,10 @@ class S3Cache(pulumi.ComponentResource):
                     "Action": "sts:AssumeRoleWithWebIdentity",
                     "Condition": {
                         "StringEquals": {
-                            f"{issuer}:sub": f"system:serviceaccount:{namespace}:{account}",
+                            f"{issuer}:sub": [
+                                f"system:serviceaccount:{namespace}:{account}"
+                                for account in accounts
+                            ],
                             f"{issuer}:aud": "sts.amazonaws.com",
                         }
                     },
@@ -401,7 +405,7 @@ class S3Cache(pulumi.ComponentResource):
         assert spec.oidc_provider_arn is not None  # the spec holds that it is set
         return _document(
             pulumi.Output.all(
-                spec.oidc_provider_arn, spec.runner_namespace, spec.service_account_name
+                spec.oidc_provider_arn, spec.runner_namespace, *spec.service_account_names
             ).apply(irsa)
         )
 

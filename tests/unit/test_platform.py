@@ -25,7 +25,7 @@ CASES: dict[str, Any] = {
     "s3 by key": {
         "cache": {"backend": "s3", "s3": {"region": "eu-central-1", "identity": "access-key"}}
     },
-    "existing": {"cache": {"backend": "existing", "existing": {"bucket": "there-already"}}},
+    "external": {"cache": {"backend": "external", "external": {"s3": {"bucket": "there-already"}}}},
     "own namespaces": {"namespaces": {"enable_creation": False}, "docker_daemon": DAEMON},
     "no policies": {"network": {"enable_policies": False}, "docker_daemon": DAEMON},
 }
@@ -215,7 +215,7 @@ def test_the_runners_role_is_on_its_service_account() -> None:
     }
     trust = json.loads(recorder.one("iam/role:Role").plain["assumeRolePolicy"])
     assert trust["Statement"][0]["Condition"]["StringEquals"] == {
-        "oidc.example.com/id/1:sub": "system:serviceaccount:gitlab-runner:ci",
+        "oidc.example.com/id/1:sub": ["system:serviceaccount:gitlab-runner:ci"],
         "oidc.example.com/id/1:aud": "sts.amazonaws.com",
     }
     s3 = config_toml(recorder)["runners"][0]["cache"]["s3"]

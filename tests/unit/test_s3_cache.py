@@ -227,7 +227,7 @@ def test_large_objects_get_a_role_that_the_runners_role_may_assume(args: dict[st
 
 
 def test_pod_identity_is_for_the_runners_service_account() -> None:
-    recorder = cache({**POD, "runner_namespace": "runners", "service_account_name": "mine"})
+    recorder = cache({**POD, "runner_namespace": "runners", "service_account_names": ["mine"]})
     association = recorder.one(":PodIdentityAssociation").plain
     assert association["clusterName"] == "ci"
     assert association["namespace"] == "runners"

@@ -24,8 +24,12 @@ DAEMON: dict[str, Any] = {"accept_shared_nodes": True}
 
 # What is wrong, and how the message must begin.
 BAD: list[tuple[Any, dict[str, Any], str]] = [
-    (GitLabRunner, {"gitlab_url": URL}, "exactly one of runner_token and token_secret_name"),
-    (GitLabRunner, {**RUNNER, "runner_token": token()}, "exactly one of runner_token and"),
+    (GitLabRunner, {"gitlab_url": URL}, "exactly one of runner_token, token_secret_name and"),
+    (
+        GitLabRunner,
+        {**RUNNER, "runner_token": token()},
+        "exactly one of runner_token, token_secret_name and",
+    ),
     (
         GitLabRunner,
         {"gitlab_url": URL, "runner_token": "GR1348941abcdefghijklmnop"},

@@ -1,0 +1,455 @@
+"""What breaks, on the lab: a job or an update fails with a clear word, and nothing is lost.
+
+Each test's docstring says what is expected; F numbers are those of docs/faults.md. Each leaves the
+platform as it found it.
+"""
+
+import datetime as dt
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pulumi import automation as auto
+
+from lab import cluster, engine, gitlab, images, process, up
+from lab.certificates import write_private
+from lab.jobs import Cache, Git, Job, Result, find, run
+from lab.paths import KUBECONFIG, ROOT, STATE
+from tests.e2e.test_platform import PREFIX, Select, changed, client_context, docker_version, get
+from tests.required import needs_lab
+
+pytestmark = pytest.mark.lab
+RUNNER, JOBS = "gitlab-runner", "gitlab-runner-jobs"
+CACHE, DOCKER = "gitlab-runner-cache", "gitlab-runner-docker"
+BASE = next(
+    line for line in (ROOT / "lab/sample/Dockerfile").read_text().splitlines() if "FROM" in line
+)
+Execute = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def select() -> Iterator[Select]:
+    needs_lab()
+    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
+        yield lambda changes=None: up.select(environment, changes)
+
+
+@pytest.fixture
+def execute(select: Select) -> Execute:
+    """Return a function that runs a job of some commands on the runner as it is then."""
+
+    def start(*commands: str, files: dict[str, bytes] | None = None, **fields: Any) -> Result:
+        show = fields.pop("show", None)
+        git = Git(gitlab.REPOSITORY, gitlab.push(files or {"README.md": b"hello\n"}))
+        made = {"timeout_seconds": 300, **fields}
+        job = Job(950, "fault", git, 43, gitlab.PROJECT, commands, **made)
+        return run(find(RUNNER, RUNNER), job, show)
+
+    return start
+
+
+def wait_until(what: str, check: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"{what}: not so after {seconds:.0f} s"
+        time.sleep(0.5)
+
+
+def the_pod(namespace: str, kind: str, name: str) -> Any:
+    """Return the one pod of a workload that is not going away."""
+    selector = get(kind, namespace, name)["spec"]["selector"]["matchLabels"]
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+
+    items = json.loads(cluster.kubectl("-n", namespace, "get", "pods", "-l", labels, "-o", "json"))[
+        "items"
+    ]
+    (pod,) = [item for item in items if "deletionTimestamp" not in item["metadata"]]
+    return pod
+
+
+def kill(namespace: str, kind: str, name: str) -> None:
+    """Kill a workload's container without a word of warning; return when it is ready again."""
+
+    def container() -> Any:
+        (status,) = the_pod(namespace, kind, name)["status"]["containerStatuses"]
+        return status
+
+    before = container()
+    images.ctr("tasks", "kill", "-s", "SIGKILL", before["containerID"].partition("://")[2])
+    wait_until(
+        f"{name} is ready again",
+        lambda: container()["restartCount"] > before["restartCount"] and container()["ready"],
+    )
+
+
+def scale(namespace: str, kind: str, name: str, replicas: int) -> None:
+    cluster.kubectl("-n", namespace, "scale", f"{kind}/{name}", f"--replicas={replicas}")
+    if replicas:
+        cluster.rollout(namespace, f"{kind}/{name}")
+    else:
+        selector = get(kind, namespace, name)["spec"]["selector"]["matchLabels"]
+        labels = ",".join(f"{key}={value}" for key, value in selector.items())
+        cluster.kubectl(
+            "-n", namespace, "wait", "--for=delete", "pod", "-l", labels, "--timeout=120s"
+        )
+
+
+def entry(name: str, policy: str = "pull-push") -> Cache:
+    return Cache(f"fault-{name}-non_protected", ("kept/",), policy)
+
+
+def cached(execute: Execute, name: str) -> Result:
+    return execute("mkdir -p kept && echo kept > kept/file", cache=(entry(name),))
+
+
+def test_the_daemon_is_killed_in_a_build(execute: Execute) -> None:
+    """F4: the job fails and says why; the next finds the layers that were done."""
+    dockerfile = f"{BASE}\nRUN echo done > /done\nARG SLOW=0\nRUN echo slow-step && sleep $SLOW\n"
+    files = {"Dockerfile": dockerfile.encode()}
+    seen = threading.Event()
+    result: list[Result] = []
+
+    def note(line: str) -> None:
+        if "RUN echo slow-step" in line and "[" in line:
+            seen.set()
+
+    def build() -> None:
+        command = "docker build --progress plain --build-arg SLOW=120 ."
+        result.append(execute(command, files=files, show=note))
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert seen.wait(120), "the build did not come to its slow step"
+    kill(DOCKER, "statefulset", DOCKER)
+    thread.join(180)
+    assert result[0].failure_reason == "script_failure"
+    assert any(word in result[0].text for word in ("error reading from server", "EOF", "closed"))
+    again = execute("docker build --progress plain --build-arg SLOW=0 .", files=files)
+    assert again.succeeded, again.text
+    assert "CACHED" in again.text
+
+
+def test_the_store_is_down(execute: Execute) -> None:
+    """F1: jobs go on without their cache, and say so; afterwards it is all there again."""
+    assert cached(execute, "down").saved == {entry("down").key: True}
+    name = "gitlab-runner-cache-minio"
+    scale(CACHE, "statefulset", name, 0)
+    try:
+        result = execute("true", cache=(entry("down"),))
+    finally:
+        scale(CACHE, "statefulset", name, 1)
+    assert result.succeeded, result.text
+    assert result.restored == {entry("down").key: False}
+    assert "WARNING" in result.text
+    after = execute("cat kept/file", cache=(entry("down", "pull"),))
+    assert after.succeeded, after.text
+    assert after.restored == {entry("down").key: True}
+
+
+def volume_of(namespace: str) -> Path:
+    (claim,) = get("pvc", namespace)["items"]
+    volume = get("pv", "default", claim["spec"]["volumeName"])
+    path = Path(volume["spec"]["local"]["path"])
+    assert path.is_relative_to(STATE)
+    return path
+
+
+def test_the_stores_volume_is_lost(select: Select, execute: Execute) -> None:
+    """F2: jobs go on; running the bootstrap again makes bucket, policy and user anew."""
+    name = "gitlab-runner-cache-minio"
+    scale(CACHE, "statefulset", name, 0)
+    for path in volume_of(CACHE).iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    scale(CACHE, "statefulset", name, 1)
+    result = cached(execute, "lost")
+    assert result.succeeded, result.text
+    assert result.saved == {entry("lost").key: False}
+    stack = select()
+    (job,) = [
+        resource["urn"]
+        for resource in stack.export_stack().deployment["resources"]  # type: ignore[index]
+        if resource["type"] == "kubernetes:batch/v1:Job"
+    ]
+    assert changed(stack.up(replace=[job]))["replace"] == 1
+    assert cached(execute, "lost").saved == {entry("lost").key: True}
+
+
+def issued(stack: auto.Stack, folder: Path, valid_until: dt.datetime) -> tuple[Path, Path]:
+    """Issue a client's certificate by the daemon's own authority, whose key is in the state."""
+    deployment: Any = stack.export_stack().deployment
+    found = {
+        resource["type"]: resource["outputs"]
+        for resource in deployment["resources"]
+        if resource["urn"].endswith("::gitlab-runner-docker-ca")
+    }
+
+    pem = json.loads(
+        found["tls:index/privateKey:PrivateKey"]["privateKeyPem"]["plaintext"]
+    ).encode()
+    authority_key: Any = serialization.load_pem_private_key(pem, None)
+    authority = x509.load_pem_x509_certificate(
+        found["tls:index/selfSignedCert:SelfSignedCert"]["certPem"].encode()
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(valid_until - dt.timedelta(days=1))
+        .not_valid_after(valid_until)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return (
+        write_private(folder / "c.crt", certificate.public_bytes(serialization.Encoding.PEM)),
+        write_private(folder / "c.key", private),
+    )
+
+
+def test_a_clients_certificate_has_expired(select: Select, tmp_path: Path) -> None:
+    """F6: the daemon refuses it; the same certificate with time left is taken."""
+    now = dt.datetime.now(dt.UTC)
+    fresh = issued(select(), tmp_path / "fresh", now + dt.timedelta(hours=1))
+    assert docker_version(client_context(tmp_path, *fresh)) == 200
+    stale = issued(select(), tmp_path / "stale", now - dt.timedelta(hours=1))
+    with pytest.raises((URLError, ssl.SSLError, ConnectionError)) as caught:
+        docker_version(client_context(tmp_path, *stale))
+    assert "certificate" in str(caught.value) or "reset" in str(caught.value)
+
+
+def uid(namespace: str, kind: str, name: str) -> str:
+    return str(the_pod(namespace, kind, name)["metadata"]["uid"])
+
+
+def test_certificates_are_rotated(select: Select, execute: Execute) -> None:
+    """F7: one update, the daemon's pod rolls once, its layers stay, the next job works."""
+    files = {"Dockerfile": f"{BASE}\nRUN echo rotation > /rotation\n".encode()}
+    build = "docker build --progress plain ."
+    assert execute(build, files=files).succeeded
+    before = uid(DOCKER, "statefulset", DOCKER)
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    shorter = {f"{PREFIX}dockerDaemon": {**settings, "certificateValidityHours": 2000}}
+    summary = changed(select(shorter).up())
+    assert summary["replace"] == 2, "the server's and the client's certificate"
+    assert "delete" not in summary
+    generation = get("statefulset", DOCKER, DOCKER)["metadata"]["generation"]
+    after = uid(DOCKER, "statefulset", DOCKER)
+    assert after != before
+    result = execute(build, files=files)
+    assert result.succeeded, result.text
+    assert "CACHED" in result.text
+    assert get("statefulset", DOCKER, DOCKER)["metadata"]["generation"] == generation
+    select().up()
+
+
+def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
+    """One update, the runner's pod rolls once, and the next job finds the cache."""
+    assert cached(execute, "key").saved == {entry("key").key: True}
+    before = uid(RUNNER, "deployment", RUNNER)
+    stack = select()
+    passwords = [
+        resource["urn"]
+        for resource in stack.export_stack().deployment["resources"]  # type: ignore[index]
+        if resource["urn"].endswith(("cache-user-password", "cache-user-name"))
+    ]
+    assert len(passwords) == 2
+    stack.up(replace=passwords)
+    assert uid(RUNNER, "deployment", RUNNER) != before
+    result = execute("cat kept/file", cache=(entry("key", "pull"),))
+    assert result.succeeded, result.text
+    assert result.restored == {entry("key").key: True}
+    assert set(changed(stack.up())) == {"same"}
+
+
+def test_the_runners_token_is_rotated(select: Select, execute: Execute) -> None:
+    """One update, the runner's pod rolls once; it registers with the new token."""
+    old, before = gitlab.runner_token(), uid(RUNNER, "deployment", RUNNER)
+    (STATE / "runner-token").unlink()
+    assert gitlab.runner_token() != old
+    gitlab.up()
+    cluster.kubectl("-n", gitlab.NAMESPACE, "rollout", "restart", "deployment/gitlab")
+    cluster.rollout(gitlab.NAMESPACE, "deployment/gitlab")
+    summary = changed(select().up())
+    assert summary.pop("same") > 30
+    assert summary == {"update": 2}, "the token's Secret and the release"
+    assert uid(RUNNER, "deployment", RUNNER) != before
+    assert find(RUNNER, RUNNER).runner["token"] == gitlab.runner_token()
+    assert execute("true").succeeded
+
+
+def test_the_manager_is_killed(execute: Execute) -> None:
+    """F9: it registers again and takes jobs."""
+    kill(RUNNER, "deployment", RUNNER)
+    assert execute("true").succeeded
+
+
+def test_a_signed_url_of_a_wrong_clock(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F23: the store refuses it; the job goes on without its cache and says so."""
+    assert cached(execute, "clock").saved == {entry("clock").key: True}
+    ahead = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=2)
+    with monkeypatch.context() as clock:
+        clock.setattr("botocore.auth.get_current_datetime", lambda *_, **__: ahead)
+        result = execute("true", cache=(entry("clock"),))
+    assert result.succeeded, result.text
+    assert result.restored == {entry("clock").key: False}
+    assert "WARNING" in result.text
+    assert execute("cat kept/file", cache=(entry("clock", "pull"),)).succeeded
+
+
+def test_the_quota_is_reached(execute: Execute) -> None:
+    """The job fails with the quota's name; the next one, with room, works."""
+    cluster.kubectl("-n", JOBS, "create", "quota", "fault", "--hard=pods=0")
+    try:
+        wait_until(
+            "the quota is counted",
+            lambda: bool(get("resourcequota", JOBS, "fault").get("status", {}).get("hard")),
+        )
+        result = execute("true")
+    finally:
+        cluster.kubectl("-n", JOBS, "delete", "quota", "fault")
+    assert result.failure_reason == "runner_system_failure"
+    assert "exceeded quota: fault" in result.text
+    assert execute("true").succeeded
+
+
+def a_change() -> dict[str, Any]:
+    settings = up._settings()["config"]
+    return {f"{PREFIX}runner": {**settings[f"{PREFIX}runner"], "concurrent": 7}}
+
+
+def test_the_api_server_restarts_in_an_update(select: Select) -> None:
+    """The update fails or goes through; the next one ends in what was asked for."""
+    stack = select(a_change())
+    failed: list[Exception] = []
+
+    def update() -> None:
+        try:
+            stack.up()
+        except auto.errors.CommandError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    time.sleep(1)
+    process.stop("kube-apiserver")
+    cluster.start_api_server()
+    thread.join(300)
+    assert not thread.is_alive()
+    stack.up()
+    assert set(changed(select(a_change()).up())) == {"same"}
+    select().up()
+
+
+def engine_process() -> int | None:
+    """Return the pid of the engine that this process has started."""
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    for number in " ".join(path.read_text() for path in children).split():
+        command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+        if command[0].endswith(b"pulumi") and b"up" in command:
+            return int(number)
+    return None
+
+
+@pytest.fixture
+def held(select: Select) -> Iterator[tuple[int, threading.Thread, list[Exception]]]:
+    """Yield the pid of an engine in the middle of an update, its thread, and what it fails with."""
+    stack, errors, begun = select(a_change()), [], threading.Event()
+
+    def update() -> None:
+        try:
+            stack.up(on_output=lambda line: begun.set() if "updating" in line else None)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    assert begun.wait(120)
+    number = engine_process()
+    assert number is not None
+    yield number, thread, errors
+    thread.join(300)
+    assert not thread.is_alive()
+
+
+def test_two_updates_at_once(select: Select, held: Any) -> None:
+    """F16: the second is refused as long as the first runs; the first goes through."""
+    number, thread, errors = held
+    os.kill(number, signal.SIGSTOP)
+    try:
+        with pytest.raises(auto.errors.CommandError) as caught:
+            select(a_change()).refresh()
+    finally:
+        os.kill(number, signal.SIGCONT)
+    assert "currently locked" in str(caught.value)
+    thread.join(300)
+    assert errors == []
+    select().up()
+
+
+def test_the_engine_is_killed_in_an_update(select: Select, held: Any) -> None:
+    """F12: the stack stays locked until it is told otherwise; then an update puts all right."""
+    number, thread, errors = held
+    os.kill(number, signal.SIGKILL)
+    thread.join(300)
+    assert errors
+    stack = select(a_change())
+    with pytest.raises(auto.errors.CommandError) as caught:
+        stack.refresh()
+    assert "locked" in str(caught.value)
+    stack.cancel()
+    stack.refresh()
+    stack.up()
+    assert set(changed(select(a_change()).up())) == {"same"}
+    select().up()
+
+
+def test_gitlab_is_unreachable_for_ten_minutes(select: Select, execute: Execute) -> None:
+    """F11: the manager stays up for as long; jobs start again when GitLab is back."""
+    pod = the_pod(RUNNER, "deployment", RUNNER)
+    scale(gitlab.NAMESPACE, "deployment", "gitlab", 0)
+    begun = time.monotonic()
+    try:
+        # The chart's own probe, as the kubelet calls it, is red all the time.
+        script = ["exec", pod["metadata"]["name"], "--", "/bin/bash", "/configmaps/check-live"]
+        with pytest.raises(Exception, match=r"exit code|failed"):
+            cluster.kubectl("-n", RUNNER, *script)
+        while time.monotonic() - begun < 600:
+            now = the_pod(RUNNER, "deployment", RUNNER)
+            assert now["metadata"]["uid"] == pod["metadata"]["uid"]
+            (before,), (status,) = (found["status"]["containerStatuses"] for found in (pod, now))
+            assert status["restartCount"] == before["restartCount"]
+            time.sleep(15)
+    finally:
+        scale(gitlab.NAMESPACE, "deployment", "gitlab", 1)
+    assert execute("true").succeeded
+
+
+def test_nothing_was_lost(select: Select) -> None:
+    """After all of it an update has nothing to do, and each volume is the one it was."""
+    assert set(changed(select().up())) == {"same"}
+    for namespace in (CACHE, DOCKER):
+        (claim,) = get("pvc", namespace)["items"]
+        assert claim["status"]["phase"] == "Bound"
+    mounts = subprocess.run(["mount"], capture_output=True, text=True, check=True).stdout
+    assert "fault" not in mounts

@@ -1,0 +1,166 @@
+"""A store that is there already: the Secret, the identity and the TOML that join a runner to it."""
+
+import tomllib
+from typing import Any
+
+import pulumi
+import pytest
+from gitlab_runner_k8s import ArgsError, ExternalCache, RunnerPlatform
+
+from tests.harness import Recorder, deploy
+
+KEY = "0123456789abcdef-the-key"
+STORES: dict[str, tuple[dict[str, Any], dict[str, Any], set[str]]] = {
+    "s3 with a key": (
+        {
+            "s3": {
+                "bucket": "there",
+                "server_address": "store.example.com:9000",
+                "access_key": KEY,
+                "secret_key": KEY,
+            }
+        },
+        {
+            "Type": "s3",
+            "s3": {
+                "ServerAddress": "store.example.com:9000",
+                "BucketName": "there",
+                "BucketLocation": "us-east-1",
+                "Insecure": False,
+                "AuthenticationType": "access-key",
+                "PathStyle": True,
+            },
+        },
+        {"accesskey", "secretkey"},
+    ),
+    "gcs with a key": (
+        {"gcs": {"bucket": "there", "service_account_key": KEY}},
+        {"Type": "gcs", "gcs": {"BucketName": "there"}},
+        {"gcs-application-credentials-file"},
+    ),
+    "azure with a key": (
+        {"azure": {"account_name": "account", "container": "there", "account_key": KEY}},
+        {"Type": "azure", "azure": {"AccountName": "account", "ContainerName": "there"}},
+        {"azure-account-name", "azure-account-key"},
+    ),
+}
+
+
+def made(options: dict[str, Any]) -> tuple[Recorder, dict[str, Any]]:
+    found: dict[str, Any] = {}
+
+    def program() -> None:
+        cache = ExternalCache("cache", options)  # type: ignore[arg-type]
+        pulumi.Output.all(
+            cache.config_toml, cache.service_account_annotations, cache.manager_pod_labels
+        ).apply(lambda known: found.update(toml=known[0], annotations=known[1], labels=known[2]))
+
+    return deploy(program), found
+
+
+@pytest.mark.parametrize("case", STORES)
+def test_a_store_with_a_key(case: str) -> None:
+    options, wanted, keys = STORES[case]
+    recorder, found = made(options)
+    table = tomllib.loads(found["toml"])["runners"]["cache"]
+    assert table == {"Path": "gitlab-runner", "Shared": True, **wanted}
+    secret = recorder.one(":Secret").plain
+    assert set(secret["stringData"]) == keys
+    assert secret["metadata"]["namespace"] == "gitlab-runner"
+    assert KEY not in found["toml"]
+    assert KEY not in recorder.readable()
+
+
+@pytest.mark.parametrize(
+    ("options", "annotations", "labels"),
+    [
+        (
+            {"s3": {"bucket": "there", "identity_role_arn": "arn:aws:iam::123456789012:role/r"}},
+            {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/r"},
+            {},
+        ),
+        (
+            {"gcs": {"bucket": "there", "service_account_email": "r@p.iam.gserviceaccount.com"}},
+            {"iam.gke.io/gcp-service-account": "r@p.iam.gserviceaccount.com"},
+            {},
+        ),
+        (
+            {"azure": {"account_name": "account", "container": "there", "client_id": "id"}},
+            {"azure.workload.identity/client-id": "id"},
+            {"azure.workload.identity/use": "true"},
+        ),
+        ({"s3": {"bucket": "there"}}, {}, {}),
+    ],
+)
+def test_a_store_by_identity(
+    options: dict[str, Any], annotations: dict[str, str], labels: dict[str, str]
+) -> None:
+    recorder, found = made(options)
+    assert recorder.of_type(":Secret") == []
+    assert found["annotations"] == annotations
+    assert found["labels"] == labels
+    if "s3" in options:
+        table = tomllib.loads(found["toml"])["runners"]["cache"]
+        assert table["s3"]["AuthenticationType"] == "iam"
+
+
+def test_the_platform_gives_the_runner_its_identity() -> None:
+    azure = {"account_name": "account", "container": "there", "client_id": "id"}
+    args: Any = {
+        "gitlab_url": "https://gitlab.example.com",
+        "token_secret_name": "token",
+        "cache": {
+            "backend": "external",
+            "external": {"azure": azure, "max_archive_size": "2Gi"},
+        },
+    }
+    values = deploy(lambda: RunnerPlatform("ci", args)).one(":Release").plain["values"]
+    assert values["serviceAccount"]["annotations"] == {"azure.workload.identity/client-id": "id"}
+    assert values["podLabels"] == {"azure.workload.identity/use": "true"}
+    cache = tomllib.loads(values["runners"]["config"])["runners"][0]["cache"]
+    assert cache["Path"] == "ci"
+    assert cache["MaxUploadedArchiveSize"] == 2 * 2**30
+    assert cache["azure"] == {"AccountName": "account", "ContainerName": "there"}
+    assert "cache" not in values["runners"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "exactly one of s3, gcs and azure must be set, got none"),
+        (
+            {"s3": {"bucket": "there"}, "gcs": {"bucket": "there"}},
+            "exactly one of s3, gcs and azure must be set, got s3 and gcs",
+        ),
+        (
+            {"s3": {"bucket": "there", "access_key": KEY}},
+            "s3: access_key and secret_key must be set together",
+        ),
+        (
+            {
+                "s3": {
+                    "bucket": "there",
+                    "access_key": KEY,
+                    "secret_key": KEY,
+                    "identity_role_arn": "arn:aws:iam::123456789012:role/r",
+                }
+            },
+            "s3: only one of access_key, credentials_secret_name, identity_role_arn may be set",
+        ),
+        ({"s3": {"bucket": "there", "server_address": "https://x"}}, "s3.server_address: must be"),
+        ({"gcs": {"bucket": "google"}}, "gcs.bucket: must be the name of a GCS bucket"),
+        (
+            {"azure": {"account_name": "UP", "container": "there"}},
+            "azure.account_name: must be a storage account",
+        ),
+        (
+            {"azure": {"account_name": "account", "container": "a--b"}},
+            "azure.container: must be a container",
+        ),
+    ],
+)
+def test_bad_stores_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgsError) as caught:
+        made(options)
+    assert any(problem.startswith(message) for problem in caught.value.problems), caught.value
+    assert KEY not in str(caught.value)

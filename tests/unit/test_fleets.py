@@ -1,0 +1,250 @@
+"""Several runners and trust zones in one platform."""
+
+import json
+import tomllib
+from typing import Any
+
+import pulumi
+import pytest
+from gitlab_runner_k8s import ArgsError, GitLabRunner, RunnerPlatform
+
+from tests.harness import Recorder, deploy, token
+
+DAEMON = {"accept_shared_nodes": True}
+FLEETS: dict[str, Any] = {
+    "gitlab_url": "https://gitlab.example.com",
+    "docker_daemon": DAEMON,
+    "zones": {"prod": {"docker_daemon": {**DAEMON, "volume_size": "50Gi"}}, "open": {}},
+    "runner": {"concurrent": 3, "pull_policy": "if-not-present"},
+    "fleets": {
+        "small": {"token_secret_name": "small", "runner": {"tags": ["small", "docker"]}},
+        "release": {
+            "token_secret_name": "release",
+            "zone": "prod",
+            "runner": {"concurrent": 1, "spot": "gke", "job_node_selector": {"pool": "prod"}},
+        },
+        "guests": {"token_secret_name": "guests", "zone": "open"},
+    },
+}
+
+
+def made() -> Recorder:
+    return deploy(lambda: RunnerPlatform("ci", FLEETS))  # type: ignore[arg-type]
+
+
+def values(recorder: Recorder, release: str) -> Any:
+    return recorder.one(":Release", f"{release}-runner-release").plain["values"]
+
+
+def config(recorder: Recorder, release: str) -> Any:
+    return tomllib.loads(values(recorder, release)["runners"]["config"])["runners"][0]
+
+
+def test_each_fleet_is_a_release_with_its_own_token() -> None:
+    recorder = made()
+    releases = {made.plain["name"]: made.plain for made in recorder.of_type(":Release")}
+    assert set(releases) == {"ci-small", "ci-release", "ci-guests"}
+    secrets = {name: made["values"]["runners"]["secret"] for name, made in releases.items()}
+    assert secrets == {"ci-small": "small", "ci-release": "release", "ci-guests": "guests"}
+
+
+def test_a_fleets_options_come_before_the_platforms() -> None:
+    recorder = made()
+    assert values(recorder, "ci-small")["concurrent"] == 3
+    assert values(recorder, "ci-release")["concurrent"] == 1
+    assert config(recorder, "ci-release")["kubernetes"]["pull_policy"] == ["if-not-present"]
+    annotations = values(recorder, "ci-small")["deploymentAnnotations"]
+    assert annotations == {"gitlab-runner-k8s/tags": "small,docker"}
+
+
+def test_a_spot_fleet_tolerates_its_nodes() -> None:
+    kubernetes = config(made(), "ci-release")["kubernetes"]
+    assert kubernetes["node_selector"] == {"cloud.google.com/gke-spot": "true", "pool": "prod"}
+    assert kubernetes["node_tolerations"] == {"cloud.google.com/gke-spot=true": "NoSchedule"}
+
+
+def test_zones_share_no_namespace_daemon_authority_or_cache() -> None:
+    recorder = made()
+    namespaces = {made.plain["metadata"]["name"] for made in recorder.of_type(":Namespace")}
+    assert namespaces == {
+        "gitlab-runner",
+        "gitlab-runner-cache",
+        "gitlab-runner-jobs",
+        "gitlab-runner-docker",
+        "gitlab-runner-jobs-prod",
+        "gitlab-runner-docker-prod",
+        "gitlab-runner-jobs-open",
+    }
+    authorities = {made.name for made in recorder.of_type(":SelfSignedCert")}
+    assert authorities == {"ci-docker-ca", "ci-prod-docker-ca"}
+    seen: list[tuple[str, ...]] = []
+    for release, namespace, host, path in (
+        ("ci-small", "gitlab-runner-jobs", "ci-docker.gitlab-runner-docker.svc", "ci"),
+        (
+            "ci-release",
+            "gitlab-runner-jobs-prod",
+            "ci-prod-docker.gitlab-runner-docker-prod.svc",
+            "ci-prod",
+        ),
+        ("ci-guests", "gitlab-runner-jobs-open", "", "ci-open"),
+    ):
+        runner = config(recorder, release)
+        assert runner["kubernetes"]["namespace"] == namespace
+        assert values(recorder, release)["runners"]["jobNamespace"] == namespace
+        assert (host in json.dumps(runner["environment"])) if host else not runner["environment"]
+        assert runner["cache"]["Path"] == path
+        seen.append((namespace, path))
+    assert len(set(seen)) == 3
+    client = recorder.one(":Secret", "ci-prod-docker-client").plain["metadata"]
+    assert client["namespace"] == "gitlab-runner-jobs-prod"
+
+
+def test_a_daemon_admits_the_jobs_of_its_own_zone_alone() -> None:
+    recorder = made()
+    for name, namespace in (
+        ("ci-docker", "gitlab-runner-jobs"),
+        ("ci-prod-docker", "gitlab-runner-jobs-prod"),
+    ):
+        (rule,) = recorder.one(":NetworkPolicy", name).plain["spec"]["ingress"]
+        assert rule["from"] == [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+        ]
+    policy = recorder.one(":NetworkPolicy", "ci-release-runner-jobs").plain["spec"]
+    assert "gitlab-runner-docker-prod" in json.dumps(policy)
+    assert '"gitlab-runner-docker"' not in json.dumps(policy)
+
+
+def test_every_zone_reaches_the_store() -> None:
+    recorder = made()
+    for zone in ("prod", "open"):
+        policy = recorder.one(":NetworkPolicy", f"ci-cache-{zone}").plain["spec"]
+        assert f"gitlab-runner-jobs-{zone}" in json.dumps(policy["ingress"])
+        assert policy["egress"] == []
+
+
+def test_the_outputs_name_every_fleet_and_zone() -> None:
+    found: dict[str, Any] = {}
+
+    def program() -> None:
+        platform = RunnerPlatform("ci", FLEETS)  # type: ignore[arg-type]
+        assert platform.release_name is None
+        assert platform.release_names is not None
+        assert platform.docker_hosts is not None
+        pulumi.Output.all(platform.release_names, platform.docker_hosts).apply(
+            lambda known: found.update(releases=known[0], hosts=known[1])
+        )
+
+    deploy(program)
+    assert found["releases"] == {
+        "small": "ci-small",
+        "release": "ci-release",
+        "guests": "ci-guests",
+    }
+    assert set(found["hosts"]) == {"default", "prod"}
+
+
+EXTERNAL: dict[str, Any] = {
+    "gitlab_url": "https://gitlab.example.com",
+    "token_external_secret": {
+        "store_name": "vault",
+        "remote_key": "ci/runner",
+        "remote_property": "token",
+    },
+}
+
+
+def test_a_token_can_come_from_the_external_secrets_operator() -> None:
+    recorder = deploy(lambda: GitLabRunner("ci", EXTERNAL))  # type: ignore[arg-type]
+    assert recorder.of_type(":Secret") == []
+    reference = recorder.one(":ExternalSecret").plain
+    assert reference["spec"]["secretStoreRef"] == {"name": "vault", "kind": "ClusterSecretStore"}
+    assert set(reference["spec"]["target"]["template"]["data"]) == {
+        "runner-token",
+        "runner-registration-token",
+    }
+    release = recorder.one(":Release").plain
+    assert release["values"]["runners"]["secret"] == reference["spec"]["target"]["name"]
+
+
+EXTRA = """
+[[runners]]
+  output_limit = 8192
+  [runners.kubernetes]
+    poll_interval = 5
+    [[runners.kubernetes.volumes.secret]]
+      name = "npmrc"
+      mount_path = "/root/.npmrc"
+"""
+
+
+def test_extra_config_joins_what_is_rendered() -> None:
+    args: Any = {
+        "gitlab_url": "https://gitlab.example.com",
+        "token_secret_name": "token",
+        "docker": {"host": "tcp://d.docker.svc.cluster.local:2376", "client_secret_name": "client"},
+        "extra_config": EXTRA,
+    }
+    recorder = deploy(lambda: GitLabRunner("ci", args))
+    runner = tomllib.loads(recorder.one(":Release").plain["values"]["runners"]["config"])
+    (table,) = runner["runners"]
+    assert table["output_limit"] == 8192
+    assert table["kubernetes"]["poll_interval"] == 5
+    names = [volume["name"] for volume in table["kubernetes"]["volumes"]["secret"]]
+    assert names == ["client", "npmrc"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fleets": {"a": {}}}, "fleets.a: exactly one of runner_token, token_secret_name"),
+        (
+            {"fleets": {"a": {"token_secret_name": "a", "zone": "prd"}}},
+            "fleets.a.zone: there is no zone 'prd'; known zones: default, prod, open",
+        ),
+        ({"token_secret_name": "x"}, "token_secret_name must not be set beside fleets"),
+        (
+            {"zones": {"prod": {"job_namespace": "gitlab-runner-jobs"}}},
+            "zones.prod.job_namespace must differ from namespaces.jobs",
+        ),
+        (
+            {"zones": {"one": {"docker_namespace": "x"}, "two": {"docker_namespace": "x"}}},
+            "zones.two.docker_namespace must differ from zones.one.docker_namespace",
+        ),
+        ({"zones": {"default": {}}}, "zones.default is made of docker_daemon and namespaces"),
+        ({"zones": {"Not_One": {}}}, "zones.Not_One"),
+        (
+            {
+                "fleets": {
+                    "a": {"token_secret_name": "a", "runner": {"request_concurrency": 9}},
+                }
+            },
+            "fleets.a.runner, joined with runner: request_concurrency (9) must not exceed",
+        ),
+        (
+            {
+                "fleets": {
+                    "a": {"token_secret_name": "a", "runner": {"enable_privileged_jobs": True}}
+                }
+            },
+            "fleets.a.runner.enable_privileged_jobs must be off",
+        ),
+        (
+            {"fleets": {"a" * 38: {"token_secret_name": "a"}}},
+            f"the name 'ci-{'a' * 38}' must be a DNS-1123 label of at most 40 characters",
+        ),
+    ],
+)
+def test_bad_fleets_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgsError) as caught:
+        deploy(lambda: RunnerPlatform("ci", {**FLEETS, **settings}))  # type: ignore[typeddict-item]
+    assert any(problem.startswith(message) for problem in caught.value.problems), caught.value
+
+
+def test_a_runner_token_stays_secret_in_a_fleet() -> None:
+    secret = token()
+    fleets = {"a": {"runner_token": pulumi.Output.secret(secret)}}
+    recorder = deploy(lambda: RunnerPlatform("ci", {**FLEETS, "fleets": fleets}))  # type: ignore[typeddict-item]
+    assert secret not in recorder.readable()
+    assert (
+        recorder.one(":Secret", "ci-a-runner-token").plain["stringData"]["runner-token"] == secret
+    )
