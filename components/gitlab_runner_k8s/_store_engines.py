@@ -37,9 +37,9 @@ class Engine:
 
     `probes` are the paths of readiness and liveness; `server_files` the secret files below
     /secrets, from root's credentials, the runner's and the bucket; `server_knows_runner` tells
-    whether the runner's are among them; `started` is a script that runs in the server's container
-    each time it has started, with the bucket as its first argument; `bootstrap` names the script
-    of the bootstrap Job, and `bootstrap_files` are what it reads in /config.
+    whether the runner's are among them; `started` names a script that runs in the server's
+    container each time it has started, with the bucket and the objects' time to live; `bootstrap`
+    names that of the bootstrap Job, and `bootstrap_files` are what it reads in /config.
     """
 
     image: str | None
@@ -51,7 +51,7 @@ class Engine:
     server_knows_runner: bool
     bootstrap: str
     bootstrap_files: Callable[[str, int], dict[str, str]]
-    started: Callable[[MinioCacheSpec], str | None] = lambda spec: None
+    started: str | None = None
     ports: Callable[[MinioCacheSpec], dict[str, int]] = lambda spec: {}
     metrics_port: int = net.S3_PORT
     has_metrics_token: bool = True
@@ -183,22 +183,12 @@ def _seaweedfs_server_files(root: Credentials, runner: Credentials, bucket: str)
     return {"s3.json": json.dumps({"identities": identities})}
 
 
-def seaweedfs_ttl(days: int) -> str:
+def time_to_live(days: int) -> str:
     """Return a time to live as SeaweedFS writes it: at most 255 of a unit, so rounded up."""
     for unit, length in (("d", 1), ("w", 7)):
         if math.ceil(days / length) <= 255:
             return f"{math.ceil(days / length)}{unit}"
     return f"{math.ceil(days / 30)}M"
-
-
-def _seaweedfs_started(spec: MinioCacheSpec) -> str:
-    # Again at each start, so that an empty volume gets its bucket back by itself.
-    return (
-        "until printf '%s\\n' \"s3.bucket.create -name $0\" "
-        '"fs.configure -locationPrefix=/buckets/$0/ '
-        f'-ttl={seaweedfs_ttl(spec.expiration_days)} -volumeGrowthCount=2 -apply" '
-        "| weed shell -master=127.0.0.1:9333 -filer=127.0.0.1:8888; do sleep 1; done"
-    )
 
 
 MINIO = Engine(
@@ -223,7 +213,7 @@ SEAWEEDFS = Engine(
     server_knows_runner=True,
     bootstrap="_seaweedfs_bootstrap.sh",
     bootstrap_files=lambda bucket, days: {},
-    started=_seaweedfs_started,
+    started="_seaweedfs_started.sh",
     ports=lambda spec: {"metrics": SEAWEEDFS_METRICS_PORT} if spec.enable_metrics else {},
     metrics_port=SEAWEEDFS_METRICS_PORT,
     has_metrics_token=False,

@@ -24,6 +24,7 @@ from ._store_engines import (
     ENGINES,
     Credentials,
     metrics_token,
+    time_to_live,
 )
 from ._validation import validate
 from .gitlab_runner import ResourcesArgs
@@ -290,8 +291,9 @@ class MinioCache(pulumi.ComponentResource):
         }
         if command := engine.command(spec):
             container["command"] = command
-        if script := engine.started(spec):
-            hook = {"command": ["/bin/sh", "-c", script, spec.bucket]}
+        if engine.started:
+            given = [spec.bucket, time_to_live(spec.expiration_days)]
+            hook = {"command": ["/bin/sh", "-c", _script(engine.started), *given]}
             container["lifecycle"] = {"postStart": {"exec": hook}}
         annotations: dict[str, pulumi.Input[str]] = {"checksum/root-credentials": checksum}
         volumes = [
@@ -325,7 +327,7 @@ class MinioCache(pulumi.ComponentResource):
         self, name: str, spec: MinioCacheSpec, secret: k8s.core.v1.Secret
     ) -> k8s.batch.v1.Job:
         engine = self._engine
-        script = resources.files(__package__).joinpath(engine.bootstrap).read_text()
+        script = _script(engine.bootstrap)
         files = lift(
             lambda bucket: {
                 "bootstrap.sh": script,
@@ -434,6 +436,10 @@ def _credentials(
     user = random.RandomPassword(f"{name}-name", length=20, special=False, opts=child)
     password = random.RandomPassword(f"{name}-password", length=40, special=False, opts=child)
     return user.result, password.result
+
+
+def _script(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
 
 
 def _image(spec: MinioCacheSpec) -> str:

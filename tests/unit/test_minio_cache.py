@@ -4,12 +4,15 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 from gitlab_runner_k8s import MinioCache
-from gitlab_runner_k8s._store_engines import Credentials, metrics_token, seaweedfs_ttl
+from gitlab_runner_k8s._store_engines import Credentials, metrics_token, time_to_live
 
 from tests.harness import Recorder, deploy
 
@@ -233,17 +236,42 @@ def test_seaweedfs_knows_the_runner_for_its_bucket_alone() -> None:
 
 def test_seaweedfs_makes_its_bucket_at_each_start() -> None:
     recorder = declared(engine="seaweedfs", bucket="mine", expiration_days=30)
-    shell, option, script, bucket = container(recorder)["lifecycle"]["postStart"]["exec"]["command"]
-    assert (shell, option, bucket) == ("/bin/sh", "-c", "mine")
+    shell, option, script, *given = container(recorder)["lifecycle"]["postStart"]["exec"]["command"]
+    assert (shell, option, given) == ("/bin/sh", "-c", ["mine", "30d"])
     assert "s3.bucket.create -name $0" in script
-    assert "-ttl=30d" in script
+    assert "-ttl=$1" in script
+
+
+def run_started(tmp_path: Path, answers: list[str]) -> int:
+    """Run the script with a shell that answers so, one time after the other; return how often."""
+    command = container(declared(engine="seaweedfs"))["lifecycle"]["postStart"]["exec"]["command"]
+    for number, answer in enumerate(answers):
+        (tmp_path / str(number)).write_text(answer)
+    weed = tmp_path / "weed"
+    weed.write_text(
+        f"#!/bin/sh\ncd {tmp_path}\nnext=$(ls [0-9]* | head -n 1)\n"
+        'cat "$next"; rm "$next"; echo >> calls\n'
+    )
+    sleep = tmp_path / "sleep"
+    sleep.write_text("#!/bin/sh\n")
+    for tool in (weed, sleep):
+        tool.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(command, env={"PATH": path}, check=True, timeout=20)
+    return len((tmp_path / "calls").read_text().splitlines())
+
+
+def test_seaweedfs_is_asked_again_until_nothing_has_failed(tmp_path: Path) -> None:
+    good = 'created bucket runner\n{"ttl": "14d"}\n'
+    answers = ["error: connection refused\n", "error: no bucket\n" + good, good, "too many\n"]
+    assert run_started(tmp_path, answers) == 3
 
 
 @pytest.mark.parametrize(
     ("days", "ttl"), [(1, "1d"), (255, "255d"), (256, "37w"), (1785, "255w"), (3650, "122M")]
 )
 def test_a_time_to_live_is_never_shorter_than_asked(days: int, ttl: str) -> None:
-    assert seaweedfs_ttl(days) == ttl
+    assert time_to_live(days) == ttl
     assert int(ttl[:-1]) <= 255
     assert int(ttl[:-1]) * {"d": 1, "w": 7, "M": 30}[ttl[-1]] >= days
 
