@@ -195,7 +195,9 @@ class MinioCache(pulumi.ComponentResource):
         read_by_server = (*root, *user) if self._engine.server_knows_runner else root
         checksum = digest(*read_by_server, salt=salt.hex)
         self._stateful_set = self._server(name, spec, server_secret, checksum, certificates)
-        bootstrap = self._bootstrap(name, spec, bootstrap_secret)
+        bootstrap = self._bootstrap(
+            name, spec, bootstrap_secret, digest(*lines.values(), salt=salt.hex)
+        )
         if spec.enable_network_policies:
             self._network_policy(name, spec)
         # Whoever uses the credentials waits until the user behind them exists.
@@ -324,7 +326,11 @@ class MinioCache(pulumi.ComponentResource):
         )
 
     def _bootstrap(
-        self, name: str, spec: MinioCacheSpec, secret: k8s.core.v1.Secret
+        self,
+        name: str,
+        spec: MinioCacheSpec,
+        secret: k8s.core.v1.Secret,
+        secret_checksum: pulumi.Input[str],
     ) -> k8s.batch.v1.Job:
         engine = self._engine
         script = _script(engine.bootstrap)
@@ -342,7 +348,7 @@ class MinioCache(pulumi.ComponentResource):
             data=files,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        checksum = pulumi.Output.all(files, self.credentials_checksum).apply(
+        checksum = pulumi.Output.all(files, secret_checksum).apply(
             lambda known: sha256(json.dumps(known, sort_keys=True))
         )
         container = {

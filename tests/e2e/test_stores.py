@@ -81,24 +81,21 @@ class Deployed:
             )
             for role in ROLES
         ]
-        store = MinioCache(
-            "store",
-            {
-                "namespace": names["cache"],
-                "runner_namespace": names["runner"],
-                "job_namespace": names["jobs"],
-                "storage_class_name": CLASS,
-                **self.args,
-            },  # type: ignore[typeddict-item]
-            opts=pulumi.ResourceOptions(depends_on=made),
-        )
+        args: Any = {
+            "namespace": names["cache"],
+            "runner_namespace": names["runner"],
+            "job_namespace": names["jobs"],
+            "storage_class_name": CLASS,
+            **self.args,
+        }
+        store = MinioCache("store", args, opts=pulumi.ResourceOptions(depends_on=made))
         pulumi.export("ca", store.ca_secret_name)
         pulumi.export("metrics", store.metrics_secret_name)
 
     def select(self, **changed: Any) -> auto.Stack:
         """Return the stack with some of the store's arguments changed."""
         other = Deployed(self.stack, self.folder, {**self.args, **changed})
-        environment = self.stack.workspace.env_vars
+        environment = dict(self.stack.workspace.env_vars)
         return engine.select_stack(STACK, other.program, self.folder, PROJECT, environment)
 
 

@@ -199,6 +199,15 @@ def test_jobs_cannot_read_the_metrics() -> None:
     assert "metrics-accesskey" in secret(recorder, "ci-bootstrap")
 
 
+def test_the_bootstrap_runs_again_for_a_user_who_comes_later() -> None:
+    def checksum(**args: Any) -> str:
+        annotations = pod(declared(**args), "ci-bootstrap")["metadata"]["annotations"]
+        return str(annotations["checksum/bootstrap"])
+
+    assert checksum() == checksum(volume_size="30Gi")
+    assert checksum() != checksum(enable_metrics=True)
+
+
 def test_the_metrics_token_is_signed_and_says_who_asks() -> None:
     token = metrics_token(Credentials("scraper", "key"))
     head, claims, signature = token.split(".")
