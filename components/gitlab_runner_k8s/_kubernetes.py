@@ -113,7 +113,7 @@ def stateful_set(
     storage_class_name: pulumi.Input[str] | None,
     opts: pulumi.ResourceOptions,
 ) -> k8s.apps.v1.StatefulSet:
-    """Declare one pod with a volume `data` that outlives the StatefulSet.
+    """Declare one pod with a volume `data` that outlives the StatefulSet, and can grow.
 
     Args:
         name: Name of the StatefulSet and of its Service.
@@ -122,7 +122,8 @@ def stateful_set(
         pod: The pod's spec, in Kubernetes' own spelling.
         resource_name: Name of the resource in Pulumi.
         annotations: Annotations of the pod; a change of any rolls it.
-        volume_size: Size of the volume, as a quantity.
+        volume_size: Size of the volume, as a quantity. A larger one resizes the volume in place,
+            if its StorageClass allows that; Kubernetes refuses a smaller one.
         storage_class_name: StorageClass of the volume; None for the cluster's default.
         opts: Options of the resource.
     """
@@ -147,9 +148,28 @@ def stateful_set(
             }
         ],
     }
-    return k8s.apps.v1.StatefulSet(
+    made = k8s.apps.v1.StatefulSet(
         resource_name,
         metadata={"name": name, "namespace": namespace, "labels": labels(*component)},
         spec=spec,
-        opts=opts,
+        # Kubernetes lets no template of a claim change: the claim itself is resized below.
+        opts=pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(ignore_changes=["spec.volumeClaimTemplates"])
+        ),
     )
+    claim: Any = {"resources": {"requests": {"storage": volume_size}}}
+    if storage_class_name is not None:
+        # So that the API server refuses another class, rather than nothing happening.
+        claim["storageClassName"] = storage_class_name
+    k8s.core.v1.PersistentVolumeClaimPatch(
+        f"{resource_name}-volume",
+        metadata={
+            "name": f"data-{name}-0",
+            "namespace": namespace,
+            # The StatefulSet's controller set the size that is changed here.
+            "annotations": {"pulumi.com/patchForce": "true"},
+        },
+        spec=claim,
+        opts=pulumi.ResourceOptions(parent=opts.parent, depends_on=[made], retain_on_delete=True),
+    )
+    return made

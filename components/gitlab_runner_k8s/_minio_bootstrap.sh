@@ -1,14 +1,20 @@
-# Makes the bucket, its lifecycle and the runner's scoped user. Can be run any number of times.
+# Makes the bucket, its lifecycle and the scoped users. Can be run any number of times.
 set -eu
 
-host="${STORE_URL#http://}"
+scheme="${STORE_URL%%://*}"
+host="${STORE_URL#*://}"
 read -r access_key < /secrets/accesskey
 read -r secret_key < /secrets/secretkey
 read -r root_user < /secrets/root-user
 read -r root_password < /secrets/root-password
-export MC_HOST_store="http://$root_user:$root_password@$host"
-export MC_HOST_runner="http://$access_key:$secret_key@$host"
+export MC_HOST_store="$scheme://$root_user:$root_password@$host"
+export MC_HOST_runner="$scheme://$access_key:$secret_key@$host"
 export MC_CONFIG_DIR=/tmp/mc
+
+if [ -f /secrets/ca.crt ]; then
+    mkdir -p "$MC_CONFIG_DIR/certs/CAs"
+    cp /secrets/ca.crt "$MC_CONFIG_DIR/certs/CAs/ca.crt"
+fi
 
 attempts=60
 until mc ready store > /dev/null 2>&1; do
@@ -20,14 +26,24 @@ until mc ready store > /dev/null 2>&1; do
     sleep 2
 done
 
+# scoped_user ACCESS_KEY SECRET_KEY POLICY FILE
+scoped_user() {
+    # The keys go in by standard input: arguments are visible to every process of the node.
+    printf '%s\n%s\n' "$1" "$2" | mc admin user add store
+    mc admin policy create store "$3" "$4"
+    # Attaching twice is an error, so look first.
+    if ! mc admin user info store "$1" | grep -q "$3"; then
+        mc admin policy attach store "$3" --user "$1"
+    fi
+}
+
 mc mb --ignore-existing "store/$BUCKET"
 mc ilm rule import "store/$BUCKET" < /config/lifecycle.json
-# The keys go in by standard input: arguments are visible to every process of the node.
-printf '%s\n%s\n' "$access_key" "$secret_key" | mc admin user add store
-mc admin policy create store runner-cache /config/policy.json
-# Attaching twice is an error, so look first.
-if ! mc admin user info store "$access_key" | grep -q runner-cache; then
-    mc admin policy attach store runner-cache --user "$access_key"
+scoped_user "$access_key" "$secret_key" runner-cache /config/policy.json
+if [ -f /secrets/metrics-accesskey ]; then
+    read -r metrics_access_key < /secrets/metrics-accesskey
+    read -r metrics_secret_key < /secrets/metrics-secretkey
+    scoped_user "$metrics_access_key" "$metrics_secret_key" metrics /config/metrics-policy.json
 fi
 
 # The user can do what the runner does.

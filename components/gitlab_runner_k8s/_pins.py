@@ -32,6 +32,11 @@ SILO_IMAGE = (
 )
 """The maintained fork of MinIO: same commands, variables, ports and data. Carries `mc` too."""
 
+SEAWEEDFS_IMAGE = (
+    "docker.io/chrislusf/seaweedfs:4.47"
+    "@sha256:ce9e796f1fe6f06968f4c04bdaf8f678dad9c8acdfef3d244133d71bfa6bf882"
+)
+
 WITHDRAWN_REPOSITORIES = {
     "docker.io/minio/minio": "deleted from Docker Hub in September 2026",
     "docker.io/minio/mc": "deleted from Docker Hub in September 2026",

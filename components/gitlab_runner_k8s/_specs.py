@@ -263,7 +263,7 @@ def _check_url(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
 class MinioOptions(v.Spec):
     """What a user chooses about the in-cluster store."""
 
-    engine: Literal["silo", "minio"] = "silo"
+    engine: Literal["silo", "minio", "seaweedfs"] = "silo"
     image: v.ImageReference | None = None
     volume_size: v.VolumeSize = "20Gi"
     storage_class_name: v.ResourceName | None = None
@@ -273,6 +273,9 @@ class MinioOptions(v.Spec):
     )
     node_selector: dict[str, str] = {}
     enable_console: bool = False
+    enable_tls: bool = False
+    enable_metrics: bool = False
+    metrics_namespace: v.Namespace = "monitoring"
 
     def problems(self) -> Iterator[str]:
         if self.engine == "minio" and self.image is None:
@@ -280,6 +283,8 @@ class MinioOptions(v.Spec):
                 "image must be set for the engine 'minio': its official images are withdrawn; "
                 "name your own build by digest, or use the engine 'silo'"
             )
+        if self.engine == "seaweedfs" and self.enable_console:
+            yield "enable_console must be off for the engine 'seaweedfs', which has none; remove it"
 
 
 class MinioCacheSpec(MinioOptions):
@@ -289,6 +294,21 @@ class MinioCacheSpec(MinioOptions):
     bucket: v.BucketName = "runner"
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.engine == "seaweedfs" and not self.enable_network_policies:
+            yield (
+                "enable_network_policies must be on for the engine 'seaweedfs': who reaches the "
+                "ports of its inner parts needs no credentials; leave it on, or choose another "
+                "engine"
+            )
+        same = isinstance(self.job_namespace, str) and self.job_namespace == self.runner_namespace
+        if self.enable_tls and same:
+            yield (
+                "job_namespace must differ from runner_namespace: both get the authority's "
+                "certificate, and jobs could read the runner's secrets; give the jobs their own"
+            )
 
 
 class S3Options(v.Spec):

@@ -1,6 +1,8 @@
 """A distributed cache in the cluster: an S3-compatible store for `cache:` of jobs."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
 from typing import Any, NotRequired, TypedDict
@@ -9,18 +11,27 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pulumi_random as random
 
+from . import _certificates as pki
 from . import _kubernetes as kube
 from . import _network as net
-from . import _pins
 from ._inputs import concat, digest, lift, sha256
 from ._meta import token
 from ._specs import MinioCacheSpec
+from ._store_engines import (
+    CERTIFICATE_FILES,
+    CERTIFICATES_PATH,
+    CONSOLE_PORT,
+    ENGINES,
+    Credentials,
+    metrics_token,
+    time_to_live,
+)
 from ._validation import validate
 from .gitlab_runner import ResourcesArgs
 
 USER_ID = 10001
-CONSOLE_PORT = 9001
-_IMAGES = {"silo": _pins.SILO_IMAGE}
+_CA_VALIDITY_HOURS = 87600
+_CERTIFICATE_HOURS = (8760, 2160)  # validity; before its end, an update renews it
 
 
 class MinioEngine(str, Enum):
@@ -30,6 +41,9 @@ class MinioEngine(str, Enum):
     """Silo, the maintained fork of MinIO; same commands, variables, ports and data."""
     MINIO = "minio"
     """MinIO itself, from an image of your own: the official ones are withdrawn."""
+    SEAWEEDFS = "seaweedfs"
+    """SeaweedFS, under the Apache licence. Its data are its own: a change from or to it starts
+    with an empty cache."""
 
 
 class MinioOptionsArgs(TypedDict):
@@ -38,10 +52,11 @@ class MinioOptionsArgs(TypedDict):
     engine: NotRequired[MinioEngine]
     """The server. Default: silo."""
     image: NotRequired[str]
-    """Image of the server, by digest; it must carry the client `mc` too.
-    Default: the pinned image of the engine."""
+    """Image of the server, by digest; that of silo or minio must carry the client `mc` too, that
+    of seaweedfs `curl`. Default: the pinned image of the engine."""
     volume_size: NotRequired[str]
-    """Size of the volume in bytes, as a Kubernetes quantity. Default: 20Gi."""
+    """Size of the volume in bytes, as a Kubernetes quantity; it can grow, if the StorageClass
+    allows that, and never shrink. Default: 20Gi."""
     storage_class_name: NotRequired[str]
     """StorageClass of the volume; it cannot be changed later. Default: the cluster's."""
     expiration_days: NotRequired[int]
@@ -52,7 +67,15 @@ class MinioOptionsArgs(TypedDict):
     node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the server runs. Default: any node."""
     enable_console: NotRequired[bool]
-    """Serve the web console on port 9001. Default: not served."""
+    """Serve the web console on port 9001; seaweedfs has none. Default: not served."""
+    enable_tls: NotRequired[bool]
+    """Serve HTTPS alone, with a certificate of an authority of the store's own. It is valid for a
+    year; updates renew it from 90 days before its end. Default: plain HTTP."""
+    enable_metrics: NotRequired[bool]
+    """Let Prometheus read the store's metrics: of silo and minio at /minio/v2/metrics/cluster of
+    port `s3` with a bearer token, of seaweedfs at /metrics of port `metrics`. Default: not let."""
+    metrics_namespace: NotRequired[pulumi.Input[str]]
+    """Namespace of Prometheus, which may reach the metrics. Default: monitoring."""
 
 
 class MinioCacheArgs(MinioOptionsArgs):
@@ -63,13 +86,15 @@ class MinioCacheArgs(MinioOptionsArgs):
     runner_namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace of the runner, where the credentials go. Default: gitlab-runner."""
     job_namespace: NotRequired[pulumi.Input[str]]
-    """Namespace of the jobs, which may reach the store. Default: gitlab-runner-jobs."""
+    """Namespace of the jobs, which may reach the store; with TLS it must exist, to get the
+    authority's certificate. Default: gitlab-runner-jobs."""
     bucket: NotRequired[pulumi.Input[str]]
     """Name of the bucket. Default: runner."""
     cluster_domain: NotRequired[str]
     """DNS domain of the cluster. Default: cluster.local."""
     enable_network_policies: NotRequired[bool]
-    """Deny all traffic of the store but the runner's and the jobs'. Default: denied."""
+    """Deny all traffic of the store but the runner's and the jobs'; seaweedfs needs that.
+    Default: denied."""
 
 
 class MinioCache(pulumi.ComponentResource):
@@ -83,13 +108,19 @@ class MinioCache(pulumi.ComponentResource):
     """
 
     endpoint: pulumi.Output[str]
-    """`host:port` of the S3 API, plain HTTP."""
+    """`host:port` of the S3 API: HTTPS where TLS is on, else plain HTTP."""
     bucket: pulumi.Output[str]
     """Name of the bucket."""
     credentials_secret_name: pulumi.Output[str]
     """Secret in the runner's namespace with the scoped user's `accesskey` and `secretkey`."""
     credentials_checksum: pulumi.Output[str]
     """Salted digest of the scoped user's credentials."""
+    ca_secret_name: pulumi.Output[str] | None
+    """Secret with the authority's `ca.crt`, of this name in the jobs' namespace and in the
+    runner's; none without TLS."""
+    metrics_secret_name: pulumi.Output[str] | None
+    """Secret in the store's namespace with the `token` for the metrics; none where they are off,
+    or need none."""
 
     def __init__(
         self,
@@ -105,42 +136,52 @@ class MinioCache(pulumi.ComponentResource):
         self.endpoint = pulumi.Output.from_input(concat(host, f":{net.S3_PORT}"))
         self.bucket = pulumi.Output.from_input(spec.bucket)
 
+        self._engine = ENGINES[spec.engine]
         root = _credentials(f"{name}-root", self)
         user = _credentials(f"{name}-user", self)
         salt = random.RandomId(f"{name}-checksum-salt", byte_length=16, opts=child)
         self.credentials_checksum = digest(*user, salt=salt.hex)
+        certificates = self._certificates(name, spec, host) if spec.enable_tls else None
 
-        server_secret = k8s.core.v1.Secret(
+        server_secret = self._secret(
             f"{name}-server",
-            metadata={"name": f"{name}-server", "namespace": spec.namespace},
-            string_data={
-                "config.env": pulumi.Output.concat(
-                    "export MINIO_ROOT_USER='",
-                    root[0],
-                    "'\n",
-                    "export MINIO_ROOT_PASSWORD='",
-                    root[1],
-                    "'\n",
+            spec.namespace,
+            pulumi.Output.all(*root, *user, spec.bucket).apply(
+                lambda known: self._engine.server_files(
+                    Credentials(*known[:2]), Credentials(*known[2:4]), known[4]
                 )
-            },
-            opts=child,
+            ),
         )
-        bootstrap_secret = k8s.core.v1.Secret(
-            f"{name}-bootstrap",
-            metadata={"name": f"{name}-bootstrap", "namespace": spec.namespace},
-            string_data={
-                "root-user": pulumi.Output.concat(root[0], "\n"),
-                "root-password": pulumi.Output.concat(root[1], "\n"),
-                "accesskey": pulumi.Output.concat(user[0], "\n"),
-                "secretkey": pulumi.Output.concat(user[1], "\n"),
-            },
-            opts=child,
-        )
-        runner_secret = k8s.core.v1.Secret(
+        files = {
+            "root-user": root[0],
+            "root-password": root[1],
+            "accesskey": user[0],
+            "secretkey": user[1],
+        }
+        self.metrics_secret_name = None
+        if spec.enable_metrics and self._engine.has_metrics_token:
+            metrics = _credentials(f"{name}-metrics", self)
+            files |= {"metrics-accesskey": metrics[0], "metrics-secretkey": metrics[1]}
+            bearer = pulumi.Output.all(*metrics).apply(
+                lambda known: metrics_token(Credentials(*known))
+            )
+            metrics_secret = self._secret(f"{name}-metrics", spec.namespace, {"token": bearer})
+            self.metrics_secret_name = metrics_secret.metadata["name"]
+        lines: dict[str, pulumi.Input[str]] = {
+            file: pulumi.Output.concat(text, "\n") for file, text in files.items()
+        }
+        self.ca_secret_name = None
+        if certificates:
+            lines["ca.crt"] = certificates.authority
+            trusted = {"ca.crt": certificates.authority}
+            self._secret(f"{name}-runner-ca", spec.runner_namespace, trusted, f"{name}-ca")
+            job_secret = self._secret(f"{name}-job-ca", spec.job_namespace, trusted, f"{name}-ca")
+            self.ca_secret_name = job_secret.metadata["name"]
+        bootstrap_secret = self._secret(f"{name}-bootstrap", spec.namespace, lines)
+        runner_secret = self._secret(
             f"{name}-credentials",
-            metadata={"name": f"{name}-credentials", "namespace": spec.runner_namespace},
-            string_data={"accesskey": user[0], "secretkey": user[1]},
-            opts=child,
+            spec.runner_namespace,
+            {"accesskey": user[0], "secretkey": user[1]},
         )
         console = {"console": CONSOLE_PORT} if spec.enable_console else {}
         self._service = kube.service(
@@ -151,8 +192,12 @@ class MinioCache(pulumi.ComponentResource):
             resource_name=f"{name}-service",
             opts=child,
         )
-        self._stateful_set = self._server(name, spec, server_secret, digest(*root, salt=salt.hex))
-        bootstrap = self._bootstrap(name, spec, bootstrap_secret)
+        read_by_server = (*root, *user) if self._engine.server_knows_runner else root
+        checksum = digest(*read_by_server, salt=salt.hex)
+        self._stateful_set = self._server(name, spec, server_secret, checksum, certificates)
+        bootstrap = self._bootstrap(
+            name, spec, bootstrap_secret, digest(*lines.values(), salt=salt.hex)
+        )
         if spec.enable_network_policies:
             self._network_policy(name, spec)
         # Whoever uses the credentials waits until the user behind them exists.
@@ -165,6 +210,8 @@ class MinioCache(pulumi.ComponentResource):
                 "bucket": self.bucket,
                 "credentials_secret_name": self.credentials_secret_name,
                 "credentials_checksum": self.credentials_checksum,
+                "ca_secret_name": self.ca_secret_name,
+                "metrics_secret_name": self.metrics_secret_name,
             }
         )
 
@@ -173,41 +220,69 @@ class MinioCache(pulumi.ComponentResource):
         """The server's StatefulSet (native only)."""
         return self._stateful_set
 
+    def _secret(
+        self,
+        name: str,
+        namespace: pulumi.Input[str],
+        files: pulumi.Input[Mapping[str, pulumi.Input[str]]],
+        secret_name: str | None = None,
+    ) -> k8s.core.v1.Secret:
+        return k8s.core.v1.Secret(
+            name,
+            metadata={"name": secret_name or name, "namespace": namespace},
+            string_data=files,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _certificates(
+        self, name: str, spec: MinioCacheSpec, host: pulumi.Input[str]
+    ) -> "_Certificates":
+        child = pulumi.ResourceOptions(parent=self)
+        authority = pki.authority(name, f"{name} store CA", _CA_VALIDITY_HOURS, child)
+        service = f"{name}-minio"
+        names = [
+            "localhost",
+            service,
+            concat(service, ".", spec.namespace),
+            concat(service, ".", spec.namespace, ".svc"),
+            host,
+        ]
+        server = pki.leaf(name, "store", authority, _CERTIFICATE_HOURS, child, dns_names=names)
+        secret = self._secret(
+            f"{name}-certificates",
+            spec.namespace,
+            dict(zip(CERTIFICATE_FILES, (server.certificate, server.key), strict=True)),
+        )
+        checksum = pulumi.Output.all(authority.certificate, server.certificate).apply(
+            lambda certificates: sha256("".join(certificates))
+        )
+        return _Certificates(authority.certificate, secret, checksum)
+
     def _server(
         self,
         name: str,
         spec: MinioCacheSpec,
         secret: k8s.core.v1.Secret,
         checksum: pulumi.Input[str],
+        certificates: "_Certificates | None",
     ) -> k8s.apps.v1.StatefulSet:
-        environment = {
-            "MINIO_CONFIG_ENV_FILE": "/secrets/config.env",
-            "MINIO_BROWSER": "on" if spec.enable_console else "off",
-            # The server asks the vendor for updates otherwise.
-            "MINIO_UPDATE": "off",
-        }
-        container = {
+        engine = self._engine
+        ports = {"s3": net.S3_PORT, **engine.ports(spec)}
+        ready, live = (
+            {"path": path, "port": net.S3_PORT, **({"scheme": "HTTPS"} if certificates else {})}
+            for path in engine.probes
+        )
+        container: dict[str, Any] = {
             "name": "minio",
             "image": _image(spec),
             "imagePullPolicy": "IfNotPresent",
-            "args": [
-                "server",
-                "/data",
-                f"--address=:{net.S3_PORT}",
-                f"--console-address=:{CONSOLE_PORT}",
-                "--certs-dir=/tmp/certs",
+            "args": engine.arguments(spec),
+            "env": [
+                {"name": key, "value": value} for key, value in engine.environment(spec).items()
             ],
-            "env": [{"name": key, "value": value} for key, value in environment.items()],
-            "ports": [{"name": "s3", "containerPort": net.S3_PORT}],
-            "readinessProbe": {
-                "httpGet": {"path": "/minio/health/ready", "port": net.S3_PORT},
-                "periodSeconds": 5,
-            },
-            "livenessProbe": {
-                "httpGet": {"path": "/minio/health/live", "port": net.S3_PORT},
-                "periodSeconds": 20,
-                "failureThreshold": 6,
-            },
+            "ports": [{"name": key, "containerPort": port} for key, port in ports.items()],
+            "readinessProbe": {"httpGet": ready, "periodSeconds": 5},
+            "livenessProbe": {"httpGet": live, "periodSeconds": 20, "failureThreshold": 6},
             "resources": spec.resources.kubernetes(),
             "securityContext": kube.restricted_container(),
             "volumeMounts": [
@@ -216,6 +291,23 @@ class MinioCache(pulumi.ComponentResource):
                 {"name": "secrets", "mountPath": "/secrets", "readOnly": True},
             ],
         }
+        if command := engine.command(spec):
+            container["command"] = command
+        if engine.started:
+            given = [spec.bucket, time_to_live(spec.expiration_days)]
+            hook = {"command": ["/bin/sh", "-c", _script(engine.started), *given]}
+            container["lifecycle"] = {"postStart": {"exec": hook}}
+        annotations: dict[str, pulumi.Input[str]] = {"checksum/root-credentials": checksum}
+        volumes = [
+            {"name": "tmp", "emptyDir": {}},
+            kube.secret_volume("secrets", secret, 0o440),
+        ]
+        if certificates:
+            volumes.append(kube.secret_volume("certificates", certificates.secret, 0o440))
+            container["volumeMounts"].append(
+                {"name": "certificates", "mountPath": CERTIFICATES_PATH, "readOnly": True}
+            )
+            annotations["checksum/certificates"] = certificates.checksum
         return kube.stateful_set(
             f"{name}-minio",
             spec.namespace,
@@ -224,37 +316,39 @@ class MinioCache(pulumi.ComponentResource):
                 "securityContext": kube.restricted_pod(USER_ID),
                 "nodeSelector": spec.node_selector,
                 "containers": [container],
-                "volumes": [
-                    {"name": "tmp", "emptyDir": {}},
-                    kube.secret_volume("secrets", secret, 0o440),
-                ],
+                "volumes": volumes,
             },
             resource_name=f"{name}-server",
-            annotations={"checksum/root-credentials": checksum},
+            annotations=annotations,
             volume_size=spec.volume_size,
             storage_class_name=spec.storage_class_name,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self._service]),
         )
 
     def _bootstrap(
-        self, name: str, spec: MinioCacheSpec, secret: k8s.core.v1.Secret
+        self,
+        name: str,
+        spec: MinioCacheSpec,
+        secret: k8s.core.v1.Secret,
+        secret_checksum: pulumi.Input[str],
     ) -> k8s.batch.v1.Job:
-        script = resources.files(__package__).joinpath("_minio_bootstrap.sh").read_text()
+        engine = self._engine
+        script = _script(engine.bootstrap)
         files = lift(
             lambda bucket: {
                 "bootstrap.sh": script,
-                "lifecycle.json": json.dumps(_lifecycle(spec.expiration_days)),
-                "policy.json": json.dumps(_policy(bucket)),
+                **engine.bootstrap_files(bucket, spec.expiration_days),
             },
             spec.bucket,
         )
+        scheme = "https" if spec.enable_tls else "http"
         config_map = k8s.core.v1.ConfigMap(
             f"{name}-bootstrap",
             metadata={"name": f"{name}-bootstrap", "namespace": spec.namespace},
             data=files,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        checksum = pulumi.Output.all(files, self.credentials_checksum).apply(
+        checksum = pulumi.Output.all(files, secret_checksum).apply(
             lambda known: sha256(json.dumps(known, sort_keys=True))
         )
         container = {
@@ -263,7 +357,7 @@ class MinioCache(pulumi.ComponentResource):
             "imagePullPolicy": "IfNotPresent",
             "command": ["/bin/sh", "/config/bootstrap.sh"],
             "env": [
-                {"name": "STORE_URL", "value": pulumi.Output.concat("http://", self.endpoint)},
+                {"name": "STORE_URL", "value": concat(f"{scheme}://", self.endpoint)},
                 {"name": "BUCKET", "value": spec.bucket},
             ],
             "resources": {
@@ -307,11 +401,15 @@ class MinioCache(pulumi.ComponentResource):
             net.namespace_peer(spec.job_namespace),
         ]
         bootstrap = {"podSelector": {"matchLabels": kube.selector("minio-bootstrap", name)}}
+        ingress = [{"from": [*clients, bootstrap], "ports": net.ports(net.S3_PORT)}]
+        if spec.enable_metrics:
+            scraper = net.namespace_peer(spec.metrics_namespace)
+            ingress.append({"from": [scraper], "ports": net.ports(self._engine.metrics_port)})
         child = pulumi.ResourceOptions(parent=self)
         net.policy(
             f"{name}-minio",
             spec.namespace,
-            ingress=[{"from": [*clients, bootstrap], "ports": net.ports(net.S3_PORT)}],
+            ingress=ingress,
             egress=[],
             pods=kube.selector("minio", name),
             opts=child,
@@ -327,6 +425,15 @@ class MinioCache(pulumi.ComponentResource):
         )
 
 
+@dataclass(frozen=True)
+class _Certificates:
+    """The authority's certificate, the Secret with the server's, and what changes with them."""
+
+    authority: pulumi.Output[str]
+    secret: k8s.core.v1.Secret
+    checksum: pulumi.Output[str]
+
+
 def _credentials(
     name: str, parent: pulumi.Resource
 ) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
@@ -337,30 +444,11 @@ def _credentials(
     return user.result, password.result
 
 
+def _script(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
+
+
 def _image(spec: MinioCacheSpec) -> str:
-    return spec.image or _IMAGES[spec.engine]
-
-
-def _lifecycle(days: int) -> dict[str, Any]:
-    return {"Rules": [{"ID": "expire", "Status": "Enabled", "Expiration": {"Days": days}}]}
-
-
-def _policy(bucket: str) -> dict[str, Any]:
-    arn = f"arn:aws:s3:::{bucket}"
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-                "Resource": [f"{arn}/*"],
-            },
-            {
-                "Effect": "Allow",
-                "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
-                "Resource": [arn],
-            },
-            # A user may otherwise make service accounts of its own.
-            {"Effect": "Deny", "Action": ["admin:*"]},
-        ],
-    }
+    image = spec.image or ENGINES[spec.engine].image
+    assert image is not None  # the spec holds that an engine without one is given one
+    return image

@@ -137,7 +137,14 @@ class Object(Resource):
         namespace = inputs["metadata"].get("namespace") or "default"
         return endpoint, namespace if endpoint.namespaced else None
 
-    def _apply(self, inputs: Properties, *, dry_run: bool = False) -> Properties:
+    def _apply(
+        self,
+        inputs: Properties,
+        *,
+        dry_run: bool = False,
+        force: bool = True,
+        field_manager: str = FIELD_MANAGER,
+    ) -> Properties:
         endpoint, namespace = self._endpoint(inputs)
         body = copy.deepcopy(inputs)
         if body["kind"] == "Secret":
@@ -149,8 +156,8 @@ class Object(Resource):
             body=body,
             name=body["metadata"]["name"],
             namespace=namespace,
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
+            field_manager=field_manager,
+            force_conflicts=force,
             **options,
         )
         return self._outputs(inputs, result.to_dict())
@@ -270,15 +277,70 @@ class Object(Resource):
             raise Failure(str(error)) from None
 
 
+class Patch(Object):
+    """Some fields of an object that somebody else made."""
+
+    def check(self, call: Call, olds: Properties, news: Properties) -> Properties:
+        """Insist on the name of the object.
+
+        Raises:
+            Failure: it has none.
+        """
+        if not news.get("metadata", {}).get("name"):
+            raise Failure("patch resources require the resource's `.metadata.name` to be set")
+        return news
+
+    def _immutable(self, kind: str) -> list[str]:
+        return _IDENTITY
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        """Set the fields; like the real provider, without a word from the server in a preview."""
+        identity = self._identity(inputs)
+        if call.preview:
+            return "", inputs
+        if self._get(inputs) is None:
+            raise Failure(f"patching {inputs['kind']} {identity}: it does not exist")
+        return identity, self.update(call, identity, {}, inputs)
+
+    def update(
+        self, call: Call, identity: str, outputs: Properties, news: Properties
+    ) -> Properties:
+        """Set the fields."""
+        if call.preview and has_unknown(news):
+            return {**outputs, **news}
+        annotations = news["metadata"].get("annotations") or {}
+        force = annotations.get("pulumi.com/patchForce") == "true"
+        return self._applied(call, news, dry_run=call.preview, force=force)
+
+    def _applied(
+        self, call: Call, inputs: Properties, *, dry_run: bool = False, force: bool = True
+    ) -> Properties:
+        try:
+            manager = f"{FIELD_MANAGER}-{call.name}"
+            return self._apply(inputs, dry_run=dry_run, force=force, field_manager=manager)
+        except DynamicApiError as error:
+            kind, identity = inputs["kind"], self._identity(inputs)
+            raise Failure(f"patching {kind} {identity}: {_message(error)}") from None
+
+    def delete(self, call: Call, identity: str, outputs: Properties) -> None:
+        """Give the fields up: those that nobody else has set go back to their defaults."""
+        keys = ("name", "namespace")
+        metadata = {key: outputs["metadata"][key] for key in keys if key in outputs["metadata"]}
+        kept = {key: outputs[key] for key in ("apiVersion", "kind")}
+        if self._get({**kept, "metadata": metadata}) is not None:
+            self._applied(call, {**kept, "metadata": metadata})
+
+
 class _Kinds(dict[str, Resource]):
-    """Every type of the API is served alike; releases are Helm's."""
+    """Every type of the API is served alike, and its patches; releases are Helm's."""
 
     def __init__(self, settings: Callable[[], Properties]) -> None:
         super().__init__({"kubernetes:helm.sh/v3:Release": Release()})
-        self._object = Object(Cluster(), settings)
+        cluster = Cluster()
+        self._object, self._patch = Object(cluster, settings), Patch(cluster, settings)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return super().get(key) or self._object
+        return super().get(key) or (self._patch if key.endswith("Patch") else self._object)
 
 
 def provider() -> Provider:

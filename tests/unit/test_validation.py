@@ -145,7 +145,28 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
         "image: cannot be pulled: refuses anonymous pulls",
     ),
     (MinioCache, {"engine": "minio"}, "image must be set for the engine 'minio'"),
-    (MinioCache, {"engine": "ceph"}, "engine: must be 'silo' or 'minio'"),
+    (MinioCache, {"engine": "ceph"}, "engine: must be 'silo', 'minio' or"),
+    (
+        MinioCache,
+        {"engine": "seaweedfs", "enable_console": True},
+        "enable_console must be off for the engine 'seaweedfs'",
+    ),
+    (
+        MinioCache,
+        {"engine": "seaweedfs", "enable_network_policies": False},
+        "enable_network_policies must be on for the engine 'seaweedfs'",
+    ),
+    (
+        MinioCache,
+        {"enable_tls": True, "runner_namespace": "same", "job_namespace": "same"},
+        "job_namespace must differ from runner_namespace",
+    ),
+    (MinioCache, {"enable_tls": "yes"}, "enable_tls: must be"),
+    (
+        MinioCache,
+        {"enable_metrics": True, "metrics_namespace": "Not_A_Name"},
+        "metrics_namespace: must be a DNS-1123 label",
+    ),
     *[
         (MinioCache, {"bucket": bucket}, f"bucket: {problem}")
         for bucket, problem in (

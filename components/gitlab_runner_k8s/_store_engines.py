@@ -1,0 +1,226 @@
+"""The servers that can stand behind `MinioCache`: how each is started, watched and prepared.
+
+Pure descriptions: from a validated spec to arguments, files and scripts. No resource is made here.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import _network as net
+from . import _pins
+from ._specs import MinioCacheSpec
+
+CONSOLE_PORT = 9001
+SEAWEEDFS_METRICS_PORT = 9327
+CERTIFICATES_PATH = "/certs"
+CERTIFICATE_FILES = ("public.crt", "private.key")
+_TOKEN_EXPIRES = 4102444800  # 2100-01-01: the token is replaced with the key that signs it
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key and its secret key."""
+
+    access_key: str
+    secret_key: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How one server is run.
+
+    `probes` are the paths of readiness and liveness; `server_files` the secret files below
+    /secrets, from root's credentials, the runner's and the bucket; `server_knows_runner` tells
+    whether the runner's are among them; `started` names a script that runs in the server's
+    container each time it has started, with the bucket and the objects' time to live; `bootstrap`
+    names that of the bootstrap Job, and `bootstrap_files` are what it reads in /config.
+    """
+
+    image: str | None
+    command: Callable[[MinioCacheSpec], list[str] | None]
+    arguments: Callable[[MinioCacheSpec], list[str]]
+    environment: Callable[[MinioCacheSpec], dict[str, str]]
+    probes: tuple[str, str]
+    server_files: Callable[[Credentials, Credentials, str], dict[str, str]]
+    server_knows_runner: bool
+    bootstrap: str
+    bootstrap_files: Callable[[str, int], dict[str, str]]
+    started: str | None = None
+    ports: Callable[[MinioCacheSpec], dict[str, int]] = lambda spec: {}
+    metrics_port: int = net.S3_PORT
+    has_metrics_token: bool = True
+
+
+def _minio_arguments(spec: MinioCacheSpec) -> list[str]:
+    return [
+        "server",
+        "/data",
+        f"--address=:{net.S3_PORT}",
+        f"--console-address=:{CONSOLE_PORT}",
+        f"--certs-dir={CERTIFICATES_PATH if spec.enable_tls else '/tmp/certs'}",
+    ]
+
+
+def _minio_environment(spec: MinioCacheSpec) -> dict[str, str]:
+    return {
+        "MINIO_CONFIG_ENV_FILE": "/secrets/config.env",
+        "MINIO_BROWSER": "on" if spec.enable_console else "off",
+        # The server asks the vendor for updates otherwise.
+        "MINIO_UPDATE": "off",
+    }
+
+
+def _minio_server_files(root: Credentials, runner: Credentials, bucket: str) -> dict[str, str]:
+    user, password = root.access_key, root.secret_key
+    return {
+        "config.env": f"export MINIO_ROOT_USER='{user}'\nexport MINIO_ROOT_PASSWORD='{password}'\n"
+    }
+
+
+def _minio_bootstrap_files(bucket: str, days: int) -> dict[str, str]:
+    return {
+        "lifecycle.json": json.dumps(_lifecycle(days)),
+        "policy.json": json.dumps(_policy(bucket)),
+        "metrics-policy.json": json.dumps(_METRICS_POLICY),
+    }
+
+
+def _lifecycle(days: int) -> dict[str, Any]:
+    return {"Rules": [{"ID": "expire", "Status": "Enabled", "Expiration": {"Days": days}}]}
+
+
+def _policy(bucket: str) -> dict[str, Any]:
+    arn = f"arn:aws:s3:::{bucket}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+                "Resource": [f"{arn}/*"],
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
+                "Resource": [arn],
+            },
+            # A user may otherwise make service accounts of its own.
+            {"Effect": "Deny", "Action": ["admin:*"]},
+        ],
+    }
+
+
+_METRICS_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["admin:Prometheus"]}],
+}
+
+
+def metrics_token(user: Credentials) -> str:
+    """Return the bearer token by which MinIO knows its user on the metrics' pages."""
+
+    def part(value: bytes) -> bytes:
+        return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+    claims = {"exp": _TOKEN_EXPIRES, "iss": "prometheus", "sub": user.access_key}
+    head = {"alg": "HS512", "typ": "JWT"}
+    signed = b".".join(part(json.dumps(item).encode()) for item in (head, claims))
+    signature = hmac.new(user.secret_key.encode(), signed, hashlib.sha512).digest()
+    return (signed + b"." + part(signature)).decode()
+
+
+def _seaweedfs_command(spec: MinioCacheSpec) -> list[str]:
+    # In a directory of its own, so that it never meets what another engine left on the volume;
+    # the image's configuration puts the file names below the working directory.
+    return ["/bin/sh", "-c", 'mkdir -p "$0" && cd "$0" && exec weed "$@"', "/data/seaweedfs"]
+
+
+def _seaweedfs_arguments(spec: MinioCacheSpec) -> list[str]:
+    certificate, key = (f"{CERTIFICATES_PATH}/{file}" for file in CERTIFICATE_FILES)
+    tls = [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"] if spec.enable_tls else []
+    metrics = [f"-metricsPort={SEAWEEDFS_METRICS_PORT}", "-metricsIp=0.0.0.0"]
+    return [
+        "-logtostderr=true",
+        "server",
+        "-dir=/data/seaweedfs",
+        # Only the S3 gateway is reachable: the parts behind it know no credentials.
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.peers=none",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=256",
+        "-volume.max=0",
+        "-volume.preStopSeconds=1",
+        "-s3",
+        "-s3.ip.bind=0.0.0.0",
+        f"-s3.port={net.S3_PORT}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.config=/secrets/s3.json",
+        "-s3.iam=false",
+        "-s3.autoCreateBucket=false",
+        "-s3.allowDeleteBucketNotEmpty=false",
+        *tls,
+        *(metrics if spec.enable_metrics else []),
+    ]
+
+
+def _seaweedfs_server_files(root: Credentials, runner: Credentials, bucket: str) -> dict[str, str]:
+    def identity(name: str, keys: Credentials, actions: list[str]) -> dict[str, Any]:
+        pair = {"accessKey": keys.access_key, "secretKey": keys.secret_key}
+        return {"name": name, "credentials": [pair], "actions": actions}
+
+    identities = [
+        identity("root", root, ["Admin"]),
+        identity("runner", runner, [f"{action}:{bucket}" for action in ("Read", "Write", "List")]),
+    ]
+    return {"s3.json": json.dumps({"identities": identities})}
+
+
+def time_to_live(days: int) -> str:
+    """Return a time to live as SeaweedFS writes it: at most 255 of a unit, so rounded up."""
+    for unit, length in (("d", 1), ("w", 7)):
+        if math.ceil(days / length) <= 255:
+            return f"{math.ceil(days / length)}{unit}"
+    return f"{math.ceil(days / 30)}M"
+
+
+MINIO = Engine(
+    image=None,
+    command=lambda spec: None,
+    arguments=_minio_arguments,
+    environment=_minio_environment,
+    probes=("/minio/health/ready", "/minio/health/live"),
+    server_files=_minio_server_files,
+    server_knows_runner=False,
+    bootstrap="_minio_bootstrap.sh",
+    bootstrap_files=_minio_bootstrap_files,
+)
+
+SEAWEEDFS = Engine(
+    image=_pins.SEAWEEDFS_IMAGE,
+    command=_seaweedfs_command,
+    arguments=_seaweedfs_arguments,
+    environment=lambda spec: {},
+    probes=("/healthz", "/healthz"),
+    server_files=_seaweedfs_server_files,
+    server_knows_runner=True,
+    bootstrap="_seaweedfs_bootstrap.sh",
+    bootstrap_files=lambda bucket, days: {},
+    started="_seaweedfs_started.sh",
+    ports=lambda spec: {"metrics": SEAWEEDFS_METRICS_PORT} if spec.enable_metrics else {},
+    metrics_port=SEAWEEDFS_METRICS_PORT,
+    has_metrics_token=False,
+)
+
+ENGINES = {
+    "silo": replace(MINIO, image=_pins.SILO_IMAGE),
+    "minio": MINIO,
+    "seaweedfs": SEAWEEDFS,
+}
