@@ -29,20 +29,20 @@ METRICS = {
     "GitLab Runner 19.4, helpers/prometheus/failures_collector.go": [
         "gitlab_runner_failed_jobs_total"
     ],
-    "MinIO RELEASE.2025-10-15, read at /minio/v2/metrics/cluster": [
+    "a running MinIO, read at /minio/v2/metrics/cluster": [
         "minio_s3_requests_total",
-        "minio_s3_requests_5xx_errors_total",
         "minio_s3_traffic_sent_bytes",
         "minio_s3_traffic_received_bytes",
         "minio_cluster_usage_total_bytes",
         "minio_cluster_capacity_usable_total_bytes",
     ],
+    "MinIO, docs/metrics/prometheus/list.md": ["minio_s3_requests_5xx_errors_total"],
     "SeaweedFS, weed/stats/metrics.go": [
         "SeaweedFS_s3_request_total",
         "SeaweedFS_s3_bucket_traffic_sent_bytes_total",
         "SeaweedFS_s3_bucket_traffic_received_bytes_total",
     ],
-    "dockerd 28.5.2, read at --metrics-addr": [
+    "a running dockerd 28.5.2, read at --metrics-addr": [
         "engine_daemon_container_states_containers",
         "engine_daemon_events_total",
     ],
