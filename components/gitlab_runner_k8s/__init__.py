@@ -1,6 +1,7 @@
 """Pulumi components that keep docker builds warm on GitLab runners with the Kubernetes executor."""
 
 from ._meta import VERSION as __version__
+from ._monitoring import MonitoringArgs
 from ._validation import ArgsError
 from .external_cache import (
     ExternalAzureArgs,
@@ -64,6 +65,7 @@ __all__ = [
     "MinioCacheArgs",
     "MinioEngine",
     "MinioOptionsArgs",
+    "MonitoringArgs",
     "NamespacesArgs",
     "NetworkArgs",
     "PullPolicy",

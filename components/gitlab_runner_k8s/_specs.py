@@ -626,6 +626,23 @@ class FleetSettings(v.Spec):
         yield from _check_token(self)
 
 
+class MonitoringSpec(v.Spec):
+    enable_pod_monitor: bool = False
+    enable_alert_rules: bool = False
+    enable_dashboard: bool = False
+    labels: dict[str, str] = {}
+    interval_seconds: Annotated[v.Whole, Field(ge=5, le=120)] = 30
+    dashboard_namespace: v.Namespace | None = None
+    prometheus_namespace: v.Namespace = "monitoring"
+
+    def problems(self) -> Iterator[str]:
+        if self.enable_alert_rules and not self.enable_pod_monitor:
+            yield (
+                "enable_alert_rules needs enable_pod_monitor: without metrics every alert of a "
+                "part that is down would fire; set enable_pod_monitor"
+            )
+
+
 class RunnerPlatformSpec(v.Spec):
     gitlab_url: v.ServerUrl
     runner_token: v.RunnerToken | None = None

@@ -160,6 +160,7 @@ SPECS: dict[str, type[validation.Spec]] = {
     "RunnerPlatformArgs": _specs.RunnerPlatformSpec,
     "CacheSettingsArgs": _specs.CacheSettings,
     "NamespacesArgs": _specs.NamespacesSettings,
+    "MonitoringArgs": _specs.MonitoringSpec,
     "NetworkArgs": _specs.NetworkSettings,
 }
 

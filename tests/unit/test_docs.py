@@ -1,0 +1,102 @@
+"""The reference is what the components say of themselves, and says it of every setting."""
+
+import re
+from typing import Any
+
+import pytest
+from gitlab_runner_k8s import COMPONENTS
+
+from docs.generate import (
+    REFERENCE,
+    allowed_text,
+    argument_types,
+    default_text,
+    enums,
+    own_fields,
+    render,
+    spec_of,
+    type_text,
+)
+
+FIELDS = [
+    (name, field, description)
+    for name, cls in argument_types().items()
+    for field, description in own_fields(cls).items()
+]
+
+
+def model_field(name: str, field: str) -> Any:
+    return spec_of(name).model_fields[field]
+
+
+def test_the_committed_reference_is_the_generated_one() -> None:
+    assert REFERENCE.read_text() == render(), "run 'make docs' and look at the change"
+
+
+@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
+def test_a_setting_has_a_description_a_type_and_a_default(
+    name: str, field: str, description: str
+) -> None:
+    assert len(description) > 10, f"{name}.{field} needs a docstring below it"
+    assert description.endswith("."), f"{name}.{field}"
+    assert type_text(argument_types()[name].__annotations__[field])
+    assert default_text(model_field(name, field))
+
+
+@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
+def test_what_the_description_says_of_the_default_is_true(
+    name: str, field: str, description: str
+) -> None:
+    default = model_field(name, field).default
+    said = description.partition("Default:")[2]
+    if model_field(name, field).is_required():
+        assert not said, f"{name}.{field} is required and has no default"
+    elif isinstance(default, str) and "@sha256:" in default:
+        assert "pinned" in said or "docker client" in said, f"{name}.{field}"
+    elif isinstance(default, int | str) and not isinstance(default, bool) and field != "version":
+        assert str(default) in said, f"{name}.{field}: the default is {default}"
+
+
+@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
+def test_a_number_has_a_range(name: str, field: str, description: str) -> None:
+    if "integer" in type_text(argument_types()[name].__annotations__[field]):
+        assert re.match(r"\d+ (to \d+|or more)", allowed_text(model_field(name, field))), (
+            f"{name}.{field} needs ge and le in its spec"
+        )
+
+
+def test_every_output_and_choice_has_a_description() -> None:
+    for cls in [*COMPONENTS, *enums().values()]:
+        for field, description in own_fields(cls).items():
+            assert description, f"{cls.__name__}.{field}"
+
+
+def test_every_component_says_what_it_raises() -> None:
+    for cls in COMPONENTS:
+        section = render().split(f"\n## {cls.__name__}\n")[1].split("\n## ")[0]
+        assert "Raises `ArgsError`:" in section, cls.__name__
+
+
+def test_every_link_leads_to_a_section() -> None:
+    text = render()
+    sections = {line[3:].lower() for line in text.splitlines() if line.startswith("## ")}
+    links = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert links
+    assert links <= sections
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "default", "allowed"),
+    [
+        ("MonitoringArgs", "interval_seconds", "`30`", "5 to 120"),
+        ("GitLabRunnerArgs", "gitlab_url", "**required**", "an https:// URL, such as"),
+        ("MinioOptionsArgs", "volume_size", "`20Gi`", "a Kubernetes quantity, such as"),
+        ("CacheSettingsArgs", "backend", "`minio`", "`minio` `s3` "),
+        ("RunnerOptionsArgs", "request_concurrency", "unset", "1 to 10000"),
+    ],
+)
+def test_defaults_and_rules_come_from_the_specs(
+    name: str, field: str, default: str, allowed: str
+) -> None:
+    assert default_text(model_field(name, field)) == default
+    assert allowed_text(model_field(name, field)).startswith(allowed)
