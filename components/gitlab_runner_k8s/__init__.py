@@ -13,6 +13,7 @@ from .gitlab_runner import (
     RunnerOptionsArgs,
 )
 from .minio_cache import MinioCache, MinioCacheArgs, MinioEngine, MinioOptionsArgs
+from .registry_mirror import RegistryMirror, RegistryMirrorArgs, RegistryMirrorOptionsArgs
 from .runner_platform import (
     CacheBackend,
     CacheSettingsArgs,
@@ -24,7 +25,7 @@ from .runner_platform import (
 from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
-COMPONENTS = [GitLabRunner, MinioCache, RunnerPlatform, S3Cache, SharedDockerDaemon]
+COMPONENTS = [GitLabRunner, MinioCache, RegistryMirror, RunnerPlatform, S3Cache, SharedDockerDaemon]
 """What the plugin serves."""
 
 __all__ = [
@@ -43,6 +44,9 @@ __all__ = [
     "NamespacesArgs",
     "NetworkArgs",
     "PullPolicy",
+    "RegistryMirror",
+    "RegistryMirrorArgs",
+    "RegistryMirrorOptionsArgs",
     "ResourcesArgs",
     "RunnerCacheArgs",
     "RunnerDockerArgs",

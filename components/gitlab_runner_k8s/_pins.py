@@ -32,6 +32,11 @@ SILO_IMAGE = (
 )
 """The maintained fork of MinIO: same commands, variables, ports and data. Carries `mc` too."""
 
+REGISTRY_IMAGE = (
+    "docker.io/library/registry:3.1.2"
+    "@sha256:ddf754342cfc8acc51a56d5d0ab6af06826461864460636d8bd5c546dab2a7b8"
+)
+
 WITHDRAWN_REPOSITORIES = {
     "docker.io/minio/minio": "deleted from Docker Hub in September 2026",
     "docker.io/minio/mc": "deleted from Docker Hub in September 2026",
