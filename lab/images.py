@@ -125,6 +125,12 @@ ALL = (
         busybox=True,
     ),
     Image(
+        "registry-mirror",
+        "3.1.1",
+        lambda: {"usr/bin/registry": BIN / "lab-registry"},
+        entrypoint=("registry",),
+    ),
+    Image(
         "docker",
         "28.5.2",
         suite="sid",

@@ -27,6 +27,7 @@ from .gitlab_runner import (
     SpotNodes,
 )
 from .minio_cache import MinioCache, MinioCacheArgs, MinioEngine, MinioOptionsArgs
+from .registry_mirror import RegistryMirror, RegistryMirrorArgs, RegistryMirrorOptionsArgs
 from .runner_platform import (
     CacheBackend,
     CacheSettingsArgs,
@@ -40,7 +41,15 @@ from .runner_platform import (
 from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
-COMPONENTS = [ExternalCache, GitLabRunner, MinioCache, RunnerPlatform, S3Cache, SharedDockerDaemon]
+COMPONENTS = [
+    ExternalCache,
+    GitLabRunner,
+    MinioCache,
+    RegistryMirror,
+    RunnerPlatform,
+    S3Cache,
+    SharedDockerDaemon,
+]
 """What the plugin serves."""
 
 __all__ = [
@@ -69,6 +78,9 @@ __all__ = [
     "NamespacesArgs",
     "NetworkArgs",
     "PullPolicy",
+    "RegistryMirror",
+    "RegistryMirrorArgs",
+    "RegistryMirrorOptionsArgs",
     "ResourcesArgs",
     "RunnerBuildKitArgs",
     "RunnerCacheArgs",

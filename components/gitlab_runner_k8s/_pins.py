@@ -37,6 +37,11 @@ SEAWEEDFS_IMAGE = (
     "@sha256:ce9e796f1fe6f06968f4c04bdaf8f678dad9c8acdfef3d244133d71bfa6bf882"
 )
 
+REGISTRY_IMAGE = (
+    "docker.io/library/registry:3.1.2"
+    "@sha256:ddf754342cfc8acc51a56d5d0ab6af06826461864460636d8bd5c546dab2a7b8"
+)
+
 WITHDRAWN_REPOSITORIES = {
     "docker.io/minio/minio": "deleted from Docker Hub in September 2026",
     "docker.io/minio/mc": "deleted from Docker Hub in September 2026",

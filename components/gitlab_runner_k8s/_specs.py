@@ -739,3 +739,76 @@ class RunnerPlatformSpec(v.Spec):
             return
         if self.zone(fleet.zone).docker_daemon:
             yield from shared_daemon_conflicts(runner, f"{path}.runner.")
+
+
+class RegistryMirrorOptions(v.Spec):
+    """What a user chooses about the mirror."""
+
+    image: v.ImageReference = _pins.REGISTRY_IMAGE
+    remote_url: v.ServerUrl = "https://registry-1.docker.io"
+    allow_insecure_remote: bool = False
+    username: v.Text | None = None
+    password: v.Text | None = None
+    credentials_secret_name: v.ResourceName | None = None
+    volume_size: v.VolumeSize = "50Gi"
+    storage_class_name: v.ResourceName | None = None
+    ttl_hours: v.Hours = 168
+    resources: ResourcesSpec = ResourcesSpec(
+        cpu_request="100m", cpu_limit="2", memory_request="128Mi", memory_limit="512Mi"
+    )
+    node_selector: dict[str, str] = {}
+    log_level: Literal["error", "warn", "info", "debug"] = "info"
+    metrics_namespaces: list[v.Namespace] = []
+
+    def problems(self) -> Iterator[str]:
+        if (self.username is None) != (self.password is None):
+            missing = "username" if self.username is None else "password"
+            yield (
+                f"username and password must be set together; set {missing}, or remove the other"
+            )
+        if self.username is not None and self.credentials_secret_name is not None:
+            yield (
+                "credentials_secret_name must not be set beside username and password; "
+                "remove one of the two"
+            )
+        for key in ("username", "password"):
+            value = getattr(self, key)
+            if isinstance(value, str) and (value != value.strip() or "\n" in value):
+                yield (
+                    f"{key} must be one line without white space around it; remove what is too much"
+                )
+        if not isinstance(self.remote_url, str):
+            return
+        url = urlsplit(self.remote_url)
+        if url.scheme == "http" and not self.allow_insecure_remote:
+            yield (
+                f"remote_url must be https, got '{self.remote_url}'; use https, or set "
+                "allow_insecure_remote (images and credentials cross the network in clear)"
+            )
+        if url.path:
+            yield (
+                f"remote_url must be the root of a registry, got '{self.remote_url}'; "
+                f"remove '{url.path}'"
+            )
+
+
+class RegistryMirrorSpec(RegistryMirrorOptions):
+    namespace: v.Namespace = "gitlab-runner-mirror"
+    job_namespace: v.Namespace = "gitlab-runner-jobs"
+    client_namespaces: list[v.Namespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
+    cluster_domain: v.HostPort = "cluster.local"
+    enable_network_policies: bool = True
+    egress_cidrs: list[v.Cidr] = []
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if not self.client_namespaces:
+            yield (
+                "client_namespaces must name at least one namespace: an empty list would admit "
+                "every pod of the cluster; add the namespace of the jobs or of the daemon"
+            )
+        if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
+            yield (
+                "namespace must differ from job_namespace: jobs could read the upstream's "
+                "credentials there; give the mirror a namespace of its own"
+            )

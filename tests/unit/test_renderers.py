@@ -157,6 +157,8 @@ SPECS: dict[str, type[validation.Spec]] = {
     "S3OptionsArgs": _specs.S3Options,
     "SharedDockerDaemonArgs": _specs.SharedDockerDaemonSpec,
     "DockerOptionsArgs": _specs.DockerOptions,
+    "RegistryMirrorArgs": _specs.RegistryMirrorSpec,
+    "RegistryMirrorOptionsArgs": _specs.RegistryMirrorOptions,
     "RunnerPlatformArgs": _specs.RunnerPlatformSpec,
     "CacheSettingsArgs": _specs.CacheSettings,
     "NamespacesArgs": _specs.NamespacesSettings,

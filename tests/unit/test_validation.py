@@ -8,6 +8,7 @@ from gitlab_runner_k8s import (
     ArgsError,
     GitLabRunner,
     MinioCache,
+    RegistryMirror,
     RunnerPlatform,
     S3Cache,
     SharedDockerDaemon,
@@ -361,6 +362,36 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
         {**RUNNER, "docker_daemon": DAEMON, "runner": {"enable_privileged_jobs": True}},
         "runner.enable_privileged_jobs must be off",
     ),
+    *[
+        (RegistryMirror, {"remote_url": url}, problem)
+        for url, problem in (
+            ("registry-1.docker.io", "remote_url: must be an https:// URL"),
+            ("https://user:word@registry.example.com", "remote_url: must not carry credentials"),
+            ("http://registry.example.com", "remote_url must be https"),
+            ("https://registry.example.com/v2", "remote_url must be the root of a registry"),
+            ("https://registry.example.com/", "remote_url must be the root of a registry"),
+        )
+    ],
+    (RegistryMirror, {"username": "u"}, "username and password must be set together; set password"),
+    (RegistryMirror, {"password": "p"}, "username and password must be set together; set username"),
+    (
+        RegistryMirror,
+        {"username": "u", "password": "p", "credentials_secret_name": "s"},
+        "credentials_secret_name must not be set beside username and password",
+    ),
+    (RegistryMirror, {"username": "u", "password": "p\n"}, "password must be one line"),
+    (RegistryMirror, {"username": "u", "password": ""}, "password: String should have at least 1"),
+    (RegistryMirror, {"ttl_hours": 0}, "ttl_hours: must be greater than or equal to 1"),
+    (RegistryMirror, {"volume_size": "50"}, "volume_size: must be at least 1Gi"),
+    (RegistryMirror, {"log_level": "trace"}, "log_level: must be"),
+    (RegistryMirror, {"image": "docker.io/library/registry:3"}, "image: must be pinned by digest"),
+    (RegistryMirror, {"client_namespaces": []}, "client_namespaces must name at least one"),
+    (
+        RegistryMirror,
+        {"namespace": "same", "job_namespace": "same"},
+        "namespace must differ from job_namespace",
+    ),
+    (RegistryMirror, {"egress_cidrs": ["10.0.0.0"]}, "egress_cidrs[0]: must be an IPv4 CIDR block"),
 ]
 
 
