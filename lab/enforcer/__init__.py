@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lab import packages
+from lab import packages, process
 from lab.console import LabError
 from lab.enforcer.rules import TABLE
 from lab.paths import CACHE, ROOT, STATE
@@ -31,14 +31,14 @@ _SETTLED = 30
 Versions = Mapping[str, Mapping[str, int]]
 
 
-def command() -> list[str]:
-    """Return the command of the server."""
-    return [sys.executable, "-m", "lab.enforcer"]
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of the server."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "LAB_CACHE": str(CACHE)}
+def up() -> None:
+    """Start the server unless it runs; return when the rules are in force."""
+    if process.pid(NAME) is None:
+        # One that was killed has left it.
+        APPLIED.unlink(missing_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LAB_CACHE": str(CACHE)}
+    process.start(NAME, [sys.executable, "-m", "lab.enforcer"], environment)
+    process.wait_for("the NetworkPolicy enforcer", APPLIED.exists, 30, [NAME])
 
 
 def nft(*arguments: str, stdin: str | None = None) -> str:

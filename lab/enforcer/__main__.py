@@ -105,7 +105,6 @@ def _record(objects: dict[str, Objects]) -> None:
 
 def main() -> None:
     """Enforce until stopped; the rules stay when it stops, so that nothing opens by accident."""
-    enforcer.APPLIED.unlink(missing_ok=True)
     changes: queue.Queue[Change] = queue.Queue()
     for kind, lister in _listers().items():
 
