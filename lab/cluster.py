@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import certificates as certs
-from lab import images, packages, process
+from lab import enforcer, images, packages, process
 from lab.console import LabError, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, KUBECONFIG, STATE
 from lab.toolchain import tool
@@ -22,7 +22,7 @@ POD_CIDR = "10.244.0.0/24"
 SERVICE_CIDR = "10.96.0.0/16"
 KUBERNETES_SERVICE_IP = "10.96.0.1"
 DNS_IP = "10.96.0.10"
-API_PORT = 16443
+API_PORT = 6443
 ETCD_PORT = 12379
 CGROUP = "gitlab-runner-lab"
 CACHED = STATE / "discovery"
@@ -33,7 +33,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-SERVERS = (*CONTROL_PLANE, "containerd", "kubelet", "kube-proxy")
+SERVERS = (*CONTROL_PLANE, "containerd", "kubelet", "kube-proxy", enforcer.NAME)
 
 
 _FIXED = (
@@ -508,6 +508,8 @@ def up() -> None:
         for name in ("kube-controller-manager", "kube-scheduler"):
             process.start(name, commands[name], environment)
         process.wait_for("containerd", CONTAINERD_SOCKET.exists, 30, ["containerd"])
+        # Before there is a pod that a policy may isolate.
+        enforcer.up()
     images.load_all()
     with step("waiting for the node and its DNS"):
         process.start("kubelet", commands["kubelet"], environment)
@@ -605,6 +607,7 @@ def down() -> None:
         remove_networks()
         _ip("link", "delete", INTERFACE)
         if ours:
+            enforcer.remove()
             for family in ("ip", "ip6"):
                 subprocess.run(
                     [str(packages.binary("nft")), "delete", "table", family, "kube-proxy"],
