@@ -5,7 +5,8 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine e2e check preview schema lock
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static check preview \
+  schema docs lock
 
 help: ## Show the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +39,18 @@ test: setup ## Unit tests: no cluster, no network
 engine: setup ## Tests with the real engine
 	@$(PY) -m pytest tests/engine
 
+upgrade: setup ## Updates from recorded versions, on the running lab
+	@$(PY) -m pytest tests/upgrade
+
+static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
+	@$(PY) -m pytest tests/static
+
+.cache/static-venv/.ready: tests/static/requirements.txt
+	@echo "setting up the scanners (a minute, once)"
+	@$(PYTHON) -m venv .cache/static-venv
+	@.cache/static-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 e2e: setup ## Tests on the running lab
 	@$(PY) -m pytest tests/e2e
 
@@ -50,7 +63,7 @@ fmt: setup ## Format, and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix .
 
 types: setup ## Strict types
-	@$(VENV)/bin/mypy components stacks lab tests
+	@$(VENV)/bin/mypy components stacks lab tests docs
 
 check: lint types test ## Everything that needs no cluster
 
@@ -60,6 +73,9 @@ preview: setup ## Preview a stack on your cluster: make preview STACK=dev
 
 schema: setup ## Write the plugin's schema
 	@$(PY) -m tests.schema
+
+docs: setup ## Write docs/reference.md from the docstrings
+	@$(PY) -m docs.generate
 
 lock: setup ## Write the versions of this environment into requirements.lock
 	@{ echo "# Made by 'make lock': the versions that every install of this repository uses."; \

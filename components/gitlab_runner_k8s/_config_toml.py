@@ -14,6 +14,9 @@ DOCKER_CERTS = ("ca.pem", "cert.pem", "key.pem")
 """The file names that the docker client requires in DOCKER_CERT_PATH."""
 
 
+CACHE_CA_PATH = "/cache-ca"
+"""Where jobs find the authority of the cache's store."""
+
 BUILDKIT_CERTS_PATH = "/buildkit-certs"
 """Where jobs find the client certificate of buildkitd."""
 
@@ -34,6 +37,7 @@ class CacheConfig:
     account_name: str | None = None
     storage_domain: str | None = None
     max_archive_bytes: int | None = None
+    ca_secret_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ def _volumes(runner: RunnerConfig) -> dict[str, Any]:
         )
         if name
     ]
+    if runner.cache and runner.cache.ca_secret_name:
+        authority = {"name": runner.cache.ca_secret_name, "mount_path": CACHE_CA_PATH}
+        secrets.append({**authority, "read_only": True})
     config_maps = runner.mirror_config_map_name and [
         {
             "name": runner.mirror_config_map_name,
@@ -145,6 +152,9 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
             "DOCKER_TLS_VERIFY": "1",
             "DOCKER_CERT_PATH": DOCKER_CERTS_PATH,
         }
+    if runner.cache and runner.cache.ca_secret_name:
+        # The helper knows no other way to trust an authority; both directories count.
+        environment["SSL_CERT_DIR"] = f"/etc/ssl/certs:{CACHE_CA_PATH}"
     if runner.buildkit_host:
         environment |= {
             "BUILDKIT_HOST": runner.buildkit_host,

@@ -16,6 +16,7 @@ Rule = dict[str, Any]
 DOCKER_PORT = 2376
 S3_PORT = 9000
 METRICS_PORT = 9252
+DOCKER_METRICS_PORT = 9323
 API_SERVER_PORTS = (443, 6443)
 
 
@@ -59,6 +60,12 @@ def to_service(address: str) -> list[Rule]:
     """Return the egress rule to a Service of the cluster; none for an address outside of it."""
     namespace, port = _service(address)
     return [{"to": [namespace_peer(namespace)], "ports": ports(port)}] if namespace else []
+
+
+def metrics(namespaces: Sequence[pulumi.Input[str]], port: int) -> list[Rule]:
+    """Return the ingress rule for those who read metrics; none where nobody may."""
+    peers = [namespace_peer(namespace) for namespace in namespaces]
+    return [{"from": peers, "ports": ports(port)}] if peers else []
 
 
 def manager_egress(addresses: Mapping[str, str | None]) -> list[Rule]:

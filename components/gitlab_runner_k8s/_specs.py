@@ -73,6 +73,7 @@ class RunnerCacheSpec(v.Spec):
     kms_key_arn: v.KmsKeyArn | None = None
     account_name: v.Text | None = None
     storage_domain: v.Text | None = None
+    ca_secret_name: v.ResourceName | None = None
 
     def problems(self) -> Iterator[str]:
         if self.type == "s3" and isinstance(self.bucket, str) and v.bucket(self.bucket):
@@ -101,6 +102,11 @@ class RunnerDockerSpec(v.Spec):
 class RunnerBuildKitSpec(v.Spec):
     host: v.Text
     client_secret_name: v.ResourceName
+
+
+class RunnerMirrorSpec(v.Spec):
+    url: v.ServerUrl
+    daemon_config_map_name: v.ResourceName
 
 
 class ExternalSecretSpec(v.Spec):
@@ -207,7 +213,8 @@ class GitLabRunnerSpec(RunnerOptions):
     cache: RunnerCacheSpec | None = None
     docker: RunnerDockerSpec | None = None
     buildkit: RunnerBuildKitSpec | None = None
-    mirror_config_map_name: v.ResourceName | None = None
+    registry_mirror: RunnerMirrorSpec | None = None
+    metrics_namespaces: list[v.Namespace] = []
     allow_insecure_gitlab_url: bool = False
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
@@ -449,6 +456,9 @@ class DockerOptions(v.Spec):
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, Any]] = []
     accept_shared_nodes: bool = False
+    build_cache_keep_hours: v.Hours = 1440
+    enable_disruption_budget: bool = False
+    metrics_namespaces: list[v.Namespace] = []
     certificate_validity_hours: v.Hours = 2160
     certificate_renewal_hours: v.Hours = 720
     ca_validity_hours: v.Hours = 87600
@@ -584,14 +594,15 @@ class NamespacesSettings(v.Spec):
     jobs: v.Name = "gitlab-runner-jobs"
     cache: v.Name = "gitlab-runner-cache"
     docker: v.Name = "gitlab-runner-docker"
+    mirror: v.Name = "gitlab-runner-mirror"
     enable_creation: bool = True
     enable_adoption: bool = False
 
     def problems(self) -> Iterator[str]:
-        names = [self.runner, self.jobs, self.cache, self.docker]
+        names = [self.runner, self.jobs, self.cache, self.docker, self.mirror]
         if len(set(names)) < len(names):
             yield (
-                "the four namespaces must differ: each has its own secrets and Pod Security level; "
+                "the namespaces must differ: each has its own secrets and Pod Security level; "
                 "rename the one used twice"
             )
         for name in names:
@@ -604,141 +615,6 @@ class NetworkSettings(v.Spec):
     egress_cidrs: list[v.Cidr] = []
     cluster_domain: v.HostPort = "cluster.local"
     allow_insecure_gitlab_url: bool = False
-
-
-DEFAULT_ZONE = "default"
-
-
-class ZoneSettings(v.Spec):
-    docker_daemon: DockerOptions | None = None
-    job_namespace: v.Name | None = None
-    docker_namespace: v.Name | None = None
-
-
-class FleetSettings(v.Spec):
-    runner_token: v.RunnerToken | None = None
-    token_secret_name: v.ResourceName | None = None
-    token_external_secret: ExternalSecretSpec | None = None
-    zone: v.Name = DEFAULT_ZONE
-    runner: RunnerOptions = RunnerOptions()
-
-    def problems(self) -> Iterator[str]:
-        yield from _check_token(self)
-
-
-class MonitoringSpec(v.Spec):
-    enable_pod_monitor: bool = False
-    enable_alert_rules: bool = False
-    enable_dashboard: bool = False
-    labels: dict[str, str] = {}
-    interval_seconds: Annotated[v.Whole, Field(ge=5, le=120)] = 30
-    dashboard_namespace: v.Namespace | None = None
-    prometheus_namespace: v.Namespace = "monitoring"
-
-    def problems(self) -> Iterator[str]:
-        if self.enable_alert_rules and not self.enable_pod_monitor:
-            yield (
-                "enable_alert_rules needs enable_pod_monitor: without metrics every alert of a "
-                "part that is down would fire; set enable_pod_monitor"
-            )
-
-
-class RunnerPlatformSpec(v.Spec):
-    gitlab_url: v.ServerUrl
-    runner_token: v.RunnerToken | None = None
-    token_secret_name: v.ResourceName | None = None
-    token_external_secret: ExternalSecretSpec | None = None
-    runner: RunnerOptions = RunnerOptions()
-    fleets: dict[v.ShortName, FleetSettings] = {}
-    zones: dict[v.ShortName, ZoneSettings] = {}
-    cache: CacheSettings = CacheSettings()
-    docker_daemon: DockerOptions | None = None
-    namespaces: NamespacesSettings = NamespacesSettings()
-    network: NetworkSettings = NetworkSettings()
-    allow_volume_deletion: bool = False
-
-    def zone(self, name: str) -> ZoneSettings:
-        """Return a zone's settings, all of its namespaces named."""
-        if name == DEFAULT_ZONE:
-            return ZoneSettings(
-                docker_daemon=self.docker_daemon,
-                job_namespace=self.namespaces.jobs,
-                docker_namespace=self.namespaces.docker,
-            )
-        zone = self.zones[name]
-        return zone.model_copy(
-            update={
-                "job_namespace": zone.job_namespace or f"{self.namespaces.jobs}-{name}",
-                "docker_namespace": zone.docker_namespace or f"{self.namespaces.docker}-{name}",
-            }
-        )
-
-    def zone_names(self) -> list[str]:
-        """Return every zone, the default one only where something is in it."""
-        is_used = not self.fleets or self.docker_daemon is not None
-        is_used |= any(fleet.zone == DEFAULT_ZONE for fleet in self.fleets.values())
-        return [*([DEFAULT_ZONE] if is_used else []), *self.zones]
-
-    def options(self, fleet: FleetSettings) -> dict[str, Any]:
-        """Return the options of a fleet's runner: its own before the platform's."""
-        return {
-            **self.runner.given(),
-            **fleet.runner.given(),
-        }
-
-    def problems(self) -> Iterator[str]:
-        yield from _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
-        if not self.fleets:
-            yield from _check_token(self)
-            if self.docker_daemon:
-                yield from shared_daemon_conflicts(self.runner, "runner.")
-        for name in ("runner_token", "token_secret_name", "token_external_secret"):
-            if self.fleets and getattr(self, name) is not None:
-                yield f"{name} must not be set beside fleets; move it into one of them"
-        yield from self._zone_problems()
-        for name, fleet in self.fleets.items():
-            yield from self._fleet_problems(name, fleet)
-
-    def _zone_problems(self) -> Iterator[str]:
-        if DEFAULT_ZONE in self.zones:
-            yield (
-                f"zones.{DEFAULT_ZONE} is made of docker_daemon and namespaces; "
-                "set those, or rename the zone"
-            )
-            return
-        owners: dict[str, str] = {
-            self.namespaces.runner: "namespaces.runner",
-            self.namespaces.cache: "namespaces.cache",
-        }
-        for name in [DEFAULT_ZONE, *self.zones]:
-            zone = self.zone(name)
-            for field in ("job_namespace", "docker_namespace"):
-                namespace, path = str(getattr(zone, field)), f"zones.{name}.{field}"
-                if name == DEFAULT_ZONE:
-                    path = f"namespaces.{'jobs' if field == 'job_namespace' else 'docker'}"
-                if namespace in owners and name != DEFAULT_ZONE:
-                    yield (
-                        f"{path} must differ from {owners[namespace]} ('{namespace}'): a zone's "
-                        "jobs and daemon have namespaces of their own; rename it"
-                    )
-                owners.setdefault(namespace, path)
-
-    def _fleet_problems(self, name: str, fleet: FleetSettings) -> Iterator[str]:
-        path = f"fleets.{name}"
-        if fleet.zone != DEFAULT_ZONE and fleet.zone not in self.zones:
-            known = ", ".join([DEFAULT_ZONE, *self.zones])
-            yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {known}"
-            return
-        try:
-            runner = RunnerOptions(**self.options(fleet))
-        except ValidationError as invalid:
-            for error in invalid.errors():
-                reason = error.get("ctx", {}).get("error")
-                for problem in getattr(reason, "problems", (error["msg"],)):
-                    yield f"{path}.runner, joined with runner: {problem}"
-            return
-        if self.zone(fleet.zone).docker_daemon:
-            yield from shared_daemon_conflicts(runner, f"{path}.runner.")
 
 
 class RegistryMirrorOptions(v.Spec):
@@ -812,3 +688,141 @@ class RegistryMirrorSpec(RegistryMirrorOptions):
                 "namespace must differ from job_namespace: jobs could read the upstream's "
                 "credentials there; give the mirror a namespace of its own"
             )
+
+
+DEFAULT_ZONE = "default"
+
+
+class ZoneSettings(v.Spec):
+    docker_daemon: DockerOptions | None = None
+    job_namespace: v.Name | None = None
+    docker_namespace: v.Name | None = None
+
+
+class FleetSettings(v.Spec):
+    runner_token: v.RunnerToken | None = None
+    token_secret_name: v.ResourceName | None = None
+    token_external_secret: ExternalSecretSpec | None = None
+    zone: v.Name = DEFAULT_ZONE
+    runner: RunnerOptions = RunnerOptions()
+
+    def problems(self) -> Iterator[str]:
+        yield from _check_token(self)
+
+
+class MonitoringSpec(v.Spec):
+    enable_pod_monitor: bool = False
+    enable_alert_rules: bool = False
+    enable_dashboard: bool = False
+    labels: dict[str, str] = {}
+    interval_seconds: Annotated[v.Whole, Field(ge=5, le=120)] = 30
+    dashboard_namespace: v.Namespace | None = None
+    prometheus_namespace: v.Namespace = "monitoring"
+
+    def problems(self) -> Iterator[str]:
+        if self.enable_alert_rules and not self.enable_pod_monitor:
+            yield (
+                "enable_alert_rules needs enable_pod_monitor: without metrics every alert of a "
+                "part that is down would fire; set enable_pod_monitor"
+            )
+
+
+class RunnerPlatformSpec(v.Spec):
+    gitlab_url: v.ServerUrl
+    runner_token: v.RunnerToken | None = None
+    token_secret_name: v.ResourceName | None = None
+    token_external_secret: ExternalSecretSpec | None = None
+    runner: RunnerOptions = RunnerOptions()
+    fleets: dict[v.ShortName, FleetSettings] = {}
+    zones: dict[v.ShortName, ZoneSettings] = {}
+    cache: CacheSettings = CacheSettings()
+    docker_daemon: DockerOptions | None = None
+    registry_mirror: RegistryMirrorOptions | None = None
+    monitoring: MonitoringSpec | None = None
+    namespaces: NamespacesSettings = NamespacesSettings()
+    network: NetworkSettings = NetworkSettings()
+    allow_volume_deletion: bool = False
+
+    def zone(self, name: str) -> ZoneSettings:
+        """Return a zone's settings, all of its namespaces named."""
+        if name == DEFAULT_ZONE:
+            return ZoneSettings(
+                docker_daemon=self.docker_daemon,
+                job_namespace=self.namespaces.jobs,
+                docker_namespace=self.namespaces.docker,
+            )
+        zone = self.zones[name]
+        return zone.model_copy(
+            update={
+                "job_namespace": zone.job_namespace or f"{self.namespaces.jobs}-{name}",
+                "docker_namespace": zone.docker_namespace or f"{self.namespaces.docker}-{name}",
+            }
+        )
+
+    def zone_names(self) -> list[str]:
+        """Return every zone, the default one only where something is in it."""
+        is_used = not self.fleets or self.docker_daemon is not None
+        is_used |= any(fleet.zone == DEFAULT_ZONE for fleet in self.fleets.values())
+        return [*([DEFAULT_ZONE] if is_used else []), *self.zones]
+
+    def options(self, fleet: FleetSettings) -> dict[str, Any]:
+        """Return the options of a fleet's runner: its own before the platform's."""
+        return {
+            **self.runner.given(),
+            **fleet.runner.given(),
+        }
+
+    def problems(self) -> Iterator[str]:
+        yield from _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
+        if not self.fleets:
+            yield from _check_token(self)
+            if self.docker_daemon:
+                yield from shared_daemon_conflicts(self.runner, "runner.")
+        for name in ("runner_token", "token_secret_name", "token_external_secret"):
+            if self.fleets and getattr(self, name) is not None:
+                yield f"{name} must not be set beside fleets; move it into one of them"
+        yield from self._zone_problems()
+        for name, fleet in self.fleets.items():
+            yield from self._fleet_problems(name, fleet)
+
+    def _zone_problems(self) -> Iterator[str]:
+        if DEFAULT_ZONE in self.zones:
+            yield (
+                f"zones.{DEFAULT_ZONE} is made of docker_daemon and namespaces; "
+                "set those, or rename the zone"
+            )
+            return
+        owners: dict[str, str] = {
+            self.namespaces.runner: "namespaces.runner",
+            self.namespaces.cache: "namespaces.cache",
+            self.namespaces.mirror: "namespaces.mirror",
+        }
+        for name in [DEFAULT_ZONE, *self.zones]:
+            zone = self.zone(name)
+            for field in ("job_namespace", "docker_namespace"):
+                namespace, path = str(getattr(zone, field)), f"zones.{name}.{field}"
+                if name == DEFAULT_ZONE:
+                    path = f"namespaces.{'jobs' if field == 'job_namespace' else 'docker'}"
+                if namespace in owners and name != DEFAULT_ZONE:
+                    yield (
+                        f"{path} must differ from {owners[namespace]} ('{namespace}'): a zone's "
+                        "jobs and daemon have namespaces of their own; rename it"
+                    )
+                owners.setdefault(namespace, path)
+
+    def _fleet_problems(self, name: str, fleet: FleetSettings) -> Iterator[str]:
+        path = f"fleets.{name}"
+        if fleet.zone != DEFAULT_ZONE and fleet.zone not in self.zones:
+            known = ", ".join([DEFAULT_ZONE, *self.zones])
+            yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {known}"
+            return
+        try:
+            runner = RunnerOptions(**self.options(fleet))
+        except ValidationError as invalid:
+            for error in invalid.errors():
+                reason = error.get("ctx", {}).get("error")
+                for problem in getattr(reason, "problems", (error["msg"],)):
+                    yield f"{path}.runner, joined with runner: {problem}"
+            return
+        if self.zone(fleet.zone).docker_daemon:
+            yield from shared_daemon_conflicts(runner, f"{path}.runner.")

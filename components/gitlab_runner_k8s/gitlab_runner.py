@@ -128,6 +128,9 @@ class RunnerCacheArgs(TypedDict):
     """Name of the storage account; required on Azure."""
     storage_domain: NotRequired[pulumi.Input[str] | None]
     """Domain of the store on Azure. Default: blob.core.windows.net."""
+    ca_secret_name: NotRequired[pulumi.Input[str] | None]
+    """Secret in the job namespace with the `ca.crt` of a private authority that signed the
+    store's certificate. Default: the system's authorities."""
     region: NotRequired[pulumi.Input[str]]
     """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
     server_address: NotRequired[pulumi.Input[str] | None]
@@ -165,6 +168,15 @@ class RunnerBuildKitArgs(TypedDict):
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`; jobs find it in
     BUILDKIT_CERT_PATH."""
+
+
+class RunnerMirrorArgs(TypedDict):
+    """A mirror of Docker Hub for docker daemons that jobs start themselves."""
+
+    url: pulumi.Input[str]
+    """Address of the mirror."""
+    daemon_config_map_name: pulumi.Input[str]
+    """ConfigMap in the job namespace with a `daemon.json` that names it."""
 
 
 class RunnerOptionsArgs(TypedDict):
@@ -296,9 +308,11 @@ class GitLabRunnerArgs(RunnerOptionsArgs):
     """Shared docker daemon. Default: none."""
     buildkit: NotRequired[RunnerBuildKitArgs]
     """Shared buildkitd. Default: none."""
-    mirror_config_map_name: NotRequired[pulumi.Input[str]]
-    """ConfigMap in the job namespace with a `daemon.json`, for docker daemons that jobs start
-    themselves, such as one that names a registry mirror. Default: none."""
+    registry_mirror: NotRequired[RunnerMirrorArgs]
+    """Mirror of Docker Hub for the jobs' own docker daemons. Default: none."""
+    metrics_namespaces: NotRequired[list[pulumi.Input[str]]]
+    """Namespaces, such as that of Prometheus, that may read the metrics. Default: none, where
+    the network enforces NetworkPolicy."""
     allow_insecure_gitlab_url: NotRequired[bool]
     """Accept an http:// address of GitLab; the token then crosses the network in clear.
     Default: refused."""
@@ -384,6 +398,7 @@ class GitLabRunner(pulumi.ComponentResource):
                 parent=self, depends_on=[*([secret] if secret else []), *policies]
             ),
         )
+        self._serves_metrics = spec.enable_metrics
         self.namespace = pulumi.Output.from_input(spec.namespace)
         self.job_namespace = pulumi.Output.from_input(spec.job_namespace)
         # Known to whoever depends on it only when the release is there.
@@ -397,6 +412,11 @@ class GitLabRunner(pulumi.ComponentResource):
                 "config_checksum": self.config_checksum,
             }
         )
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether the runner serves metrics (native only)."""
+        return self._serves_metrics
 
     @property
     def release(self) -> k8s.helm.v3.Release:
@@ -444,13 +464,18 @@ class GitLabRunner(pulumi.ComponentResource):
             "store": spec.cache.server_address if spec.cache else None,
             "docker": spec.docker.host if spec.docker else None,
             "buildkit": spec.buildkit.host if spec.buildkit else None,
+            "mirror": spec.registry_mirror.url if spec.registry_mirror else None,
         }
         child = pulumi.ResourceOptions(parent=self)
         return [
             net.policy(
                 f"{name}-manager",
                 spec.namespace,
-                ingress=[{"ports": net.ports(net.METRICS_PORT)}] if spec.enable_metrics else [],
+                ingress=(
+                    net.metrics(spec.metrics_namespaces, net.METRICS_PORT)
+                    if spec.enable_metrics
+                    else []
+                ),
                 egress=lift(net.manager_egress, addresses),
                 opts=child,
             ),
@@ -509,6 +534,7 @@ def cache_config(cache: Mapping[str, Any]) -> dict[str, Any]:
         "kms_key_arn": spec.kms_key_arn,
         "account_name": spec.account_name,
         "storage_domain": spec.storage_domain,
+        "ca_secret_name": spec.ca_secret_name,
         "max_archive_bytes": int(quantity(limit)) if limit else None,
     }
 
@@ -564,7 +590,9 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "docker_client_secret_name": spec.docker.client_secret_name if spec.docker else None,
         "buildkit_host": spec.buildkit.host if spec.buildkit else None,
         "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
-        "mirror_config_map_name": spec.mirror_config_map_name,
+        "mirror_config_map_name": (
+            spec.registry_mirror.daemon_config_map_name if spec.registry_mirror else None
+        ),
         "feature_flags": spec.feature_flags,
         "kubernetes": kubernetes,
         "extra": parse(spec.extra_config) if spec.extra_config else {},

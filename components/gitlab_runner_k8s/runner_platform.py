@@ -8,9 +8,19 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from . import _kubernetes as kube
+from . import _monitoring as monitoring
 from . import _network as net
+from ._inputs import concat, lift
 from ._meta import token
-from ._specs import DEFAULT_ZONE, FleetSettings, RunnerOptions, RunnerPlatformSpec
+from ._monitoring import MonitoringArgs
+from ._specs import (
+    DEFAULT_ZONE,
+    FleetSettings,
+    MinioOptions,
+    RunnerOptions,
+    RunnerPlatformSpec,
+)
+from ._store_engines import SEAWEEDFS_METRICS_PORT
 from ._validation import name_problems, validate
 from .external_cache import ExternalCache, ExternalCacheOptionsArgs
 from .gitlab_runner import (
@@ -21,6 +31,12 @@ from .gitlab_runner import (
     RunnerOptionsArgs,
 )
 from .minio_cache import MinioCache, MinioCacheArgs, MinioOptionsArgs
+from .registry_mirror import (
+    RegistryMirror,
+    RegistryMirrorArgs,
+    RegistryMirrorOptionsArgs,
+    daemon_json,
+)
 from .s3_cache import S3Cache, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
@@ -84,7 +100,7 @@ class FleetArgs(TypedDict):
 
 
 class NamespacesArgs(TypedDict):
-    """The four namespaces. Each has its own secrets and Pod Security level."""
+    """The namespaces. Each has its own secrets and Pod Security level."""
 
     runner: NotRequired[str]
     """Of the runner itself (restricted). Default: gitlab-runner."""
@@ -95,6 +111,8 @@ class NamespacesArgs(TypedDict):
     """Of the in-cluster store (restricted). Default: gitlab-runner-cache."""
     docker: NotRequired[str]
     """Of the shared daemon (privileged). Default: gitlab-runner-docker."""
+    mirror: NotRequired[str]
+    """Of the registry mirror (restricted). Default: gitlab-runner-mirror."""
     enable_creation: NotRequired[bool]
     """Make the namespaces. Default: made. Otherwise they, and their Pod Security labels, are
     yours."""
@@ -140,6 +158,11 @@ class RunnerPlatformArgs(TypedDict):
     """The distributed cache. Default: a store in the cluster."""
     docker_daemon: NotRequired[DockerOptionsArgs]
     """The shared docker daemon. Default: none. Whoever may run a job is root on its node."""
+    registry_mirror: NotRequired[RegistryMirrorOptionsArgs]
+    """A mirror of Docker Hub for the shared daemons and for those that privileged jobs start.
+    Default: none."""
+    monitoring: NotRequired[MonitoringArgs]
+    """Monitoring by the Prometheus operator and Grafana. Default: none."""
     namespaces: NotRequired[NamespacesArgs]
     """The namespaces. Default: made, with their default names."""
     network: NotRequired[NetworkArgs]
@@ -182,6 +205,8 @@ class RunnerPlatform(pulumi.ComponentResource):
     """Secret in the job namespace with the daemon's client certificate."""
     docker_namespace: pulumi.Output[str] | None
     """Namespace of the default zone's shared daemon."""
+    registry_mirror_url: pulumi.Output[str] | None
+    """Address of the registry mirror."""
 
     def __init__(
         self, name: str, args: RunnerPlatformArgs, opts: pulumi.ResourceOptions | None = None
@@ -202,7 +227,10 @@ class RunnerPlatform(pulumi.ComponentResource):
         self._ready = self._namespaces(name)
         self._annotations: dict[str, pulumi.Input[str]] = {}
         self._pod_labels: dict[str, pulumi.Input[str]] = {}
+        self._targets: list[monitoring.Target] = []
+        self._prefix: pulumi.Input[str] = ""
         cache = self._cache(name, args.get("cache") or {})
+        self._mirror = self._registry_mirror(name, args)
         zones = {zone: self._zone(name, zone, args) for zone in spec.zone_names()}
         hosts = {zone: docker["host"] for zone, docker in zones.items() if docker}
         if spec.zones and hosts:
@@ -215,6 +243,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             "allow_insecure_gitlab_url": spec.network.allow_insecure_gitlab_url,
             "enable_network_policies": spec.network.enable_policies,
             "egress_cidrs": spec.network.egress_cidrs,
+            "metrics_namespaces": self._readers(),
         }
         # What the caller left out keeps its default, in one place.
         shared: dict[str, Any] = dict(args.get("runner") or {})
@@ -232,7 +261,72 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.release_names = pulumi.Output.all(
                 **{fleet: runner.release_name for fleet, runner in self._runners.items()}
             )
+        self._monitoring(name)
         self.register_outputs(self.outputs)
+
+    def _readers(self) -> list[pulumi.Input[str]]:
+        """Return the namespaces that may read metrics."""
+        wanted = self._spec.monitoring
+        return [wanted.prometheus_namespace] if wanted and wanted.enable_pod_monitor else []
+
+    def _monitoring(self, name: str) -> None:
+        spec = self._spec
+        if spec.monitoring is None:
+            return
+        runner_targets = [
+            monitoring.runner_target(
+                spec.namespaces.runner, f"{name}-{fleet}" if fleet else name, fleet or "runner"
+            )
+            for fleet, runner in self._runners.items()
+            if runner.serves_metrics
+        ]
+        volumes = [spec.namespaces.cache] if spec.cache.backend == "minio" else []
+        volumes += [
+            str(spec.zone(zone).docker_namespace)
+            for zone in spec.zone_names()
+            if spec.zone(zone).docker_daemon
+        ]
+        monitoring.declare(
+            f"{name}-monitoring",
+            spec.namespaces.runner,
+            spec.monitoring,
+            [*runner_targets, *self._targets],
+            volumes,
+            opts=self._child(),
+        )
+
+    def _registry_mirror(self, name: str, args: RunnerPlatformArgs) -> RegistryMirror | None:
+        spec = self._spec
+        if spec.registry_mirror is None:
+            return None
+        zones = [spec.zone(zone) for zone in spec.zone_names()]
+        clients = [str(zone.job_namespace) for zone in zones]
+        clients += [str(zone.docker_namespace) for zone in zones if zone.docker_daemon]
+        mirror_args: dict[str, Any] = {
+            **args["registry_mirror"],
+            "namespace": spec.namespaces.mirror,
+            "job_namespace": zones[0].job_namespace,
+            "client_namespaces": clients,
+            "cluster_domain": spec.network.cluster_domain,
+            "enable_network_policies": spec.network.enable_policies,
+            "egress_cidrs": spec.network.egress_cidrs,
+        }
+        mirror = RegistryMirror(
+            f"{name}-mirror", cast(RegistryMirrorArgs, mirror_args), opts=self._child()
+        )
+        self.registry_mirror_url = mirror.url
+        for zone in spec.zone_names()[1:]:
+            # Pods mount ConfigMaps of their own namespace alone.
+            k8s.core.v1.ConfigMap(
+                f"{name}-{zone}-mirror-daemon",
+                metadata={
+                    "name": f"{name}-mirror-daemon",
+                    "namespace": spec.zone(zone).job_namespace,
+                },
+                data={"daemon.json": lift(daemon_json, mirror.url)},
+                opts=self._child(),
+            )
+        return mirror
 
     def _runner_of(
         self,
@@ -250,9 +344,14 @@ class RunnerPlatform(pulumi.ComponentResource):
         }
         if cache:
             # A zone's jobs cannot read or replace what those of another one cached.
-            more["cache"] = {**cache, "path": name if zone == DEFAULT_ZONE else f"{name}-{zone}"}
+            more["cache"] = {**cache, "path": concat(self._prefix, _prefix(name, zone))}
         if zones[zone]:
             more["docker"] = zones[zone]
+        if self._mirror and self._has_privilege(zone):
+            more["registry_mirror"] = {
+                "url": self._mirror.url,
+                "daemon_config_map_name": self._mirror.daemon_config_map_name,
+            }
         return GitLabRunner(
             f"{release_name}-runner",
             cast(GitLabRunnerArgs, {**options, **more}),
@@ -283,6 +382,12 @@ class RunnerPlatform(pulumi.ComponentResource):
             made.append(
                 self._namespace(
                     f"{name}-cache", spec.namespaces.cache, "restricted", has_volume=True
+                )
+            )
+        if spec.registry_mirror:
+            made.append(
+                self._namespace(
+                    f"{name}-mirror", spec.namespaces.mirror, "restricted", has_volume=True
                 )
             )
         for zone in spec.zone_names():
@@ -346,15 +451,21 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.cache_endpoint = minio.endpoint
             self.cache_bucket = minio.bucket
             self.cache_credentials_secret_name = minio.credentials_secret_name
+            options = spec.cache.minio or MinioOptions()
+            if options.enable_metrics:
+                self._targets.append(_store_target(name, spec.namespaces.cache, options, minio))
             if spec.network.enable_policies:
                 self._open_store(f"{name}-cache")
-            return {
+            store: RunnerCacheArgs = {
                 "bucket": minio.bucket,
                 "server_address": minio.endpoint,
-                "insecure": True,
+                "insecure": not options.enable_tls,
                 "credentials_secret_name": minio.credentials_secret_name,
                 "credentials_checksum": minio.credentials_checksum,
             }
+            if minio.ca_secret_name is not None:
+                store["ca_secret_name"] = minio.ca_secret_name
+            return store
         if spec.cache.backend == "s3":
             return self._s3(name, args["s3"])
         if spec.cache.backend == "external":
@@ -389,6 +500,16 @@ class RunnerPlatform(pulumi.ComponentResource):
                 pods=kube.selector("minio", store),
                 opts=self._child(),
             )
+        if self._readers() and self._targets:
+            port = SEAWEEDFS_METRICS_PORT if self._targets[0].port == "metrics" else net.S3_PORT
+            net.policy(
+                f"{store}-metrics",
+                self._spec.namespaces.cache,
+                ingress=net.metrics(self._readers(), port),
+                egress=[],
+                pods=kube.selector("minio", store),
+                opts=self._child(),
+            )
 
     def _s3(self, name: str, args: S3OptionsArgs) -> RunnerCacheArgs:
         assert self._spec.cache.s3 is not None  # the spec holds that it is set
@@ -406,7 +527,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         )
         self.cache_bucket = s3.bucket
         self.cache_credentials_secret_name = s3.credentials_secret_name
-        if options.identity == "irsa" and s3.role_arn is not None:
+        if options.identity in {"irsa", "existing"} and s3.role_arn is not None:
             self._annotations["eks.amazonaws.com/role-arn"] = s3.role_arn
         cache: RunnerCacheArgs = {"bucket": s3.bucket, "region": s3.region}
         if options.kms_key_arn is not None:
@@ -415,7 +536,9 @@ class RunnerPlatform(pulumi.ComponentResource):
             cache["credentials_secret_name"] = s3.credentials_secret_name
             cache["credentials_checksum"] = s3.credentials_checksum
         if options.enable_large_objects:
-            cache["role_arn"] = s3.role_arn
+            cache["role_arn"] = s3.object_role_arn
+        if options.prefix is not None:
+            self._prefix = lift(_folder, options.prefix)
         return cache
 
     def _zone(self, name: str, zone: str, args: RunnerPlatformArgs) -> Any:
@@ -432,6 +555,20 @@ class RunnerPlatform(pulumi.ComponentResource):
             "enable_network_policies": spec.network.enable_policies,
             "egress_cidrs": spec.network.egress_cidrs,
         }
+        if self._mirror:
+            own = given["docker_daemon"].get("registry_mirrors") or []
+            docker_args["registry_mirrors"] = [*own, self._mirror.url]
+        if self._readers():
+            docker_args["metrics_namespaces"] = self._readers()
+            self._targets.append(
+                monitoring.Target(
+                    "docker",
+                    "docker" if zone == DEFAULT_ZONE else f"docker-{zone}",
+                    str(settings.docker_namespace),
+                    kube.selector("docker", f"{_prefix(name, zone)}-docker"),
+                    "metrics",
+                )
+            )
         daemon = SharedDockerDaemon(
             f"{_prefix(name, zone)}-docker",
             cast(SharedDockerDaemonArgs, docker_args),
@@ -442,6 +579,32 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.docker_client_secret_name = daemon.client_secret_name
             self.docker_namespace = daemon.namespace
         return {"host": daemon.docker_host, "client_secret_name": daemon.client_secret_name}
+
+
+def _store_target(
+    name: str, namespace: str, options: MinioOptions, minio: MinioCache
+) -> monitoring.Target:
+    """Return how the store's metrics are read."""
+    labels = kube.selector("minio", f"{name}-cache")
+    if options.engine == "seaweedfs":
+        return monitoring.Target("store", "store", namespace, labels, "metrics")
+    secret = minio.metrics_secret_name
+    return monitoring.Target(
+        "store",
+        "store",
+        namespace,
+        labels,
+        "s3",
+        monitoring.MINIO_METRICS_PATH,
+        (secret, "token") if secret is not None else None,
+        # Prometheus knows the pod by its address, which is not in the certificate; the token is
+        # only good for metrics.
+        {"insecureSkipVerify": True} if options.enable_tls else None,
+    )
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix.rstrip('/')}/"
 
 
 def _prefix(name: str, zone: str) -> str:

@@ -1,6 +1,8 @@
 """One docker daemon for all jobs: its layers stay, whichever pod the next job runs in."""
 
 import json
+from collections.abc import Sequence
+from importlib import resources
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -10,7 +12,7 @@ from . import _certificates as pki
 from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
-from ._inputs import concat, sha256
+from ._inputs import concat, lift, sha256
 from ._meta import token
 from ._specs import SharedDockerDaemonSpec
 from ._validation import quantity, validate
@@ -37,6 +39,15 @@ class DockerOptionsArgs(TypedDict):
     build_cache_percent: NotRequired[int]
     """Share of the volume that the build cache may take before the oldest is removed, from 10 to
     90. Default: 70."""
+    build_cache_keep_hours: NotRequired[int]
+    """Hours after which build cache that nothing used is removed, however much room there is.
+    Default: 1440, 60 days."""
+    enable_disruption_budget: NotRequired[bool]
+    """Keep a node drain from evicting the daemon: the drain waits until you delete the pod.
+    Default: it is evicted, after `termination_grace_period_seconds`."""
+    metrics_namespaces: NotRequired[list[pulumi.Input[str]]]
+    """Namespaces, such as that of Prometheus, that may read the daemon's metrics, on port 9323 at
+    /metrics. Default: none, and no metrics are served."""
     registry_mirrors: NotRequired[list[pulumi.Input[str]]]
     """URLs of pull-through mirrors of Docker Hub. Default: none."""
     insecure_registries: NotRequired[list[str]]
@@ -151,9 +162,27 @@ class SharedDockerDaemon(pulumi.ComponentResource):
                     {
                         "from": [net.namespace_peer(spec.job_namespace)],
                         "ports": net.ports(net.DOCKER_PORT),
-                    }
+                    },
+                    *net.metrics(spec.metrics_namespaces, net.DOCKER_METRICS_PORT),
                 ],
-                egress=[net.dns(), net.internet(spec.egress_cidrs)],
+                egress=lift(
+                    lambda mirrors: [
+                        net.dns(),
+                        net.internet(spec.egress_cidrs),
+                        *(rule for mirror in mirrors for rule in net.to_service(mirror)),
+                    ],
+                    spec.registry_mirrors,
+                ),
+                opts=child,
+            )
+        if spec.enable_disruption_budget:
+            k8s.policy.v1.PodDisruptionBudget(
+                name,
+                metadata={"name": name, "namespace": spec.namespace},
+                spec={
+                    "max_unavailable": 0,
+                    "selector": {"match_labels": kube.selector("docker", name)},
+                },
                 opts=child,
             )
         # Jobs are pointed at the daemon only once it answers.
@@ -192,20 +221,47 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         certificates_checksum: pulumi.Input[str],
         service: k8s.core.v1.Service,
     ) -> k8s.apps.v1.StatefulSet:
-        settings = json.dumps(daemon_json(spec), sort_keys=True, indent=2)
+        settings = lift(
+            lambda mirrors: json.dumps(daemon_json(spec, mirrors), sort_keys=True, indent=2),
+            spec.registry_mirrors,
+        )
+        reserve = resources.files(__package__).joinpath("_docker_reserve.sh").read_text()
         config_map = k8s.core.v1.ConfigMap(
             f"{name}-config",
             metadata={"name": f"{name}-config", "namespace": spec.namespace},
-            data={"daemon.json": settings},
+            data={"daemon.json": settings, "reserve.sh": reserve},
             opts=pulumi.ResourceOptions(parent=self),
         )
         server, probe = secrets
+        metrics = [{"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT}]
+        data = {"name": "data", "mountPath": "/var/lib/docker"}
+        config = {"name": "config", "mountPath": "/etc/docker", "readOnly": True}
+        make_room = {
+            "name": "make-room",
+            "image": spec.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["/bin/sh", "/etc/docker/reserve.sh", data["mountPath"]],
+            "resources": {
+                "requests": {"cpu": "50m", "memory": "32Mi"},
+                "limits": {"cpu": "1", "memory": "128Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumeMounts": [data, config],
+        }
         container = {
             "name": "docker",
             "image": spec.image,
             "imagePullPolicy": "IfNotPresent",
             "args": _arguments(spec.mtu),
-            "ports": [{"name": "docker-tls", "containerPort": net.DOCKER_PORT}],
+            "ports": [
+                {"name": "docker-tls", "containerPort": net.DOCKER_PORT},
+                *(metrics if spec.metrics_namespaces else []),
+            ],
             "startupProbe": {
                 "exec": {"command": _version_over_socket()},
                 "periodSeconds": 2,
@@ -227,8 +283,8 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             "resources": spec.resources.kubernetes(),
             "securityContext": {"privileged": True},
             "volumeMounts": [
-                {"name": "data", "mountPath": "/var/lib/docker"},
-                {"name": "config", "mountPath": "/etc/docker", "readOnly": True},
+                data,
+                config,
                 {"name": "server", "mountPath": SERVER_CERTS_PATH, "readOnly": True},
                 {"name": "probe", "mountPath": CLIENT_CERTS_PATH, "readOnly": True},
             ],
@@ -242,6 +298,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
                 "nodeSelector": spec.node_selector,
                 "tolerations": spec.tolerations,
                 "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+                "initContainers": [make_room],
                 "containers": [container],
                 "volumes": [
                     kube.config_volume("config", config_map),
@@ -253,7 +310,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             # The daemon reads neither again while it runs.
             annotations={
                 "checksum/certificates": certificates_checksum,
-                "checksum/daemon-json": sha256(settings),
+                "checksum/daemon-json": lift(sha256, settings),
             },
             volume_size=spec.volume_size,
             storage_class_name=spec.storage_class_name,
@@ -290,23 +347,36 @@ def _version_over_socket() -> list[str]:
     return ["docker", "--host=unix:///var/run/docker.sock", "version"]
 
 
-def daemon_json(spec: SharedDockerDaemonSpec) -> dict[str, Any]:
+def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[str, Any]:
     """Return the daemon's configuration: limits of the build cache and logs, and registries."""
     volume = int(quantity(spec.volume_size))
+    room = {
+        "reservedSpace": str(volume // 10),
+        "maxUsedSpace": str(volume * spec.build_cache_percent // 100),
+        "minFreeSpace": str(volume // 10),
+    }
     settings: dict[str, Any] = {
         "builder": {
             "gc": {
                 "enabled": True,
-                "defaultReservedSpace": str(volume // 10),
-                "defaultMaxUsedSpace": str(volume * spec.build_cache_percent // 100),
-                "defaultMinFreeSpace": str(volume // 10),
+                # By age, then by size, and last whatever there is.
+                "policy": [
+                    {
+                        "keepDuration": f"{spec.build_cache_keep_hours}h",
+                        "maxUsedSpace": str(volume // 10),
+                    },
+                    room,
+                    {**room, "all": True},
+                ],
             }
         },
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
     }
-    if spec.registry_mirrors:
-        settings["registry-mirrors"] = spec.registry_mirrors
+    if mirrors:
+        settings["registry-mirrors"] = list(mirrors)
+    if spec.metrics_namespaces:
+        settings["metrics-addr"] = f"0.0.0.0:{net.DOCKER_METRICS_PORT}"
     if spec.insecure_registries:
         settings["insecure-registries"] = spec.insecure_registries
     return settings

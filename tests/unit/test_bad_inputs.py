@@ -242,7 +242,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "B26",
         {"namespaces": {"docker": "same", "jobs": "same"}},
-        "namespaces: the four namespaces must differ",
+        "namespaces: the namespaces must differ",
         "rename",
     ),
     ("B27", runner(concurent=1), "runner.concurent: unknown key", "did you mean 'concurrent'?"),

@@ -141,6 +141,7 @@ SPECS: dict[str, type[validation.Spec]] = {
     "RunnerCacheArgs": _specs.RunnerCacheSpec,
     "RunnerDockerArgs": _specs.RunnerDockerSpec,
     "RunnerBuildKitArgs": _specs.RunnerBuildKitSpec,
+    "RunnerMirrorArgs": _specs.RunnerMirrorSpec,
     "ExternalSecretArgs": _specs.ExternalSecretSpec,
     "ExternalCacheArgs": _specs.ExternalCacheSpec,
     "ExternalCacheOptionsArgs": _specs.ExternalCacheOptions,

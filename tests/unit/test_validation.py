@@ -350,7 +350,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (
         RunnerPlatform,
         {**RUNNER, "namespaces": {"jobs": "gitlab-runner"}},
-        "namespaces: the four namespaces must differ",
+        "namespaces: the namespaces must differ",
     ),
     (
         RunnerPlatform,

@@ -1,0 +1,17 @@
+# Lets the daemon start on a full volume: some room is set aside, and given up when there is none.
+# The daemon's own clean-up then makes room, and the next start sets some aside again.
+# Usage: DIRECTORY
+set -eu
+
+reserve="$1/.reserve"
+available() { df -Pk "$1" | awk 'NR == 2 { print $4 }'; }
+# A hundredth of the volume, at most 1 GiB, in KiB.
+size=$(df -Pk "$1" | awk 'NR == 2 { size = int($2 / 100); print (size > 1048576 ? 1048576 : size) }')
+
+if [ "$(available "$1")" -lt "$size" ]; then
+    echo "the volume is full: giving up the room set aside"
+    rm -f "$reserve"
+elif [ ! -e "$reserve" ]; then
+    dd if=/dev/zero of="$reserve.new" bs=1024 count="$size" 2> /dev/null
+    mv "$reserve.new" "$reserve"
+fi
