@@ -3,6 +3,7 @@
 from ._meta import VERSION as __version__
 from ._monitoring import MonitoringArgs
 from ._validation import ArgsError
+from .buildkit_daemon import BuildKitDaemon, BuildKitDaemonArgs, BuildKitOptionsArgs
 from .external_cache import (
     ExternalAzureArgs,
     ExternalCache,
@@ -43,6 +44,7 @@ from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
 from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
 
 COMPONENTS = [
+    BuildKitDaemon,
     ExternalCache,
     GitLabRunner,
     MinioCache,
@@ -56,6 +58,9 @@ COMPONENTS = [
 __all__ = [
     "COMPONENTS",
     "ArgsError",
+    "BuildKitDaemon",
+    "BuildKitDaemonArgs",
+    "BuildKitOptionsArgs",
     "CacheBackend",
     "CacheSettingsArgs",
     "CacheType",

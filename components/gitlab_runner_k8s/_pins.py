@@ -23,6 +23,10 @@ DOCKER_CLI_IMAGE = (
     "docker.io/library/docker:29.8.1-cli"
     "@sha256:018edbc908e08fcc9dbf029c812c34251e9b4719e6f71ca0e5eae2a987d014ca"
 )
+BUILDKIT_IMAGE = (
+    "docker.io/moby/buildkit:v0.30.0-rootless"
+    "@sha256:d76eb1caecac5733ef7553c1e90a1b21f1bb218cd1142d3553de0747b4a14ba9"
+)
 DOCKER_MINIMUM_VERSION = (29, 3, 1)
 """Fixes CVE-2026-34040 (authorization bypass in the engine)."""
 

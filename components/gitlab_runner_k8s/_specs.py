@@ -440,14 +440,13 @@ class S3CacheSpec(S3Options):
     service_account_names: list[v.ResourceName] = ["gitlab-runner"]
 
 
-class DockerOptions(v.Spec):
-    """What a user chooses about the shared daemon."""
+class DaemonOptions(v.Spec):
+    """What a user chooses about a daemon that builds for all jobs."""
 
-    image: v.DockerImageReference = _pins.DOCKER_DAEMON_IMAGE
     volume_size: v.VolumeSize = "100Gi"
     storage_class_name: v.ResourceName | None = None
-    mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     build_cache_percent: Annotated[v.Whole, Field(ge=10, le=90)] = 70
+    build_cache_keep_hours: v.Hours = 1440
     registry_mirrors: list[v.ServerUrl] = []
     insecure_registries: list[v.HostPort] = []
     resources: ResourcesSpec = ResourcesSpec(
@@ -455,46 +454,80 @@ class DockerOptions(v.Spec):
     )
     node_selector: dict[str, str] = {}
     tolerations: list[dict[str, Any]] = []
-    accept_shared_nodes: bool = False
-    build_cache_keep_hours: v.Hours = 1440
     enable_disruption_budget: bool = False
-    metrics_namespaces: list[v.Namespace] = []
     certificate_validity_hours: v.Hours = 2160
     certificate_renewal_hours: v.Hours = 720
     ca_validity_hours: v.Hours = 87600
     termination_grace_period_seconds: v.Seconds = 600
 
     def problems(self) -> Iterator[str]:
-        if not self.node_selector and not self.accept_shared_nodes:
-            yield (
-                "node_selector must name nodes of the daemon's own: whoever can run a job is root "
-                "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
-            )
         if self.certificate_renewal_hours >= self.certificate_validity_hours:
             yield (
                 f"certificate_renewal_hours ({self.certificate_renewal_hours}) must be less than "
                 f"certificate_validity_hours ({self.certificate_validity_hours}); lower it"
             )
         if not 24 <= self.certificate_validity_hours <= 825 * 24:
-            yield "certificate_validity_hours must be from 24 to 19800 (825 days)"
+            yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
         if self.certificate_validity_hours >= self.ca_validity_hours:
-            yield "certificate_validity_hours must be less than ca_validity_hours"
+            yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
 
 
-class SharedDockerDaemonSpec(DockerOptions):
-    namespace: v.Namespace = "gitlab-runner-docker"
+class DaemonPlace(v.Spec):
+    """Where a daemon is, and who may reach it."""
+
     job_namespace: v.Namespace = "gitlab-runner-jobs"
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
 
+
+def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:
+    if isinstance(namespace, str) and namespace == job_namespace:
+        yield (
+            f"namespace must differ from job_namespace: {why} its key must not be readable to "
+            "jobs; give it a namespace of its own"
+        )
+
+
+class DockerOptions(DaemonOptions):
+    """What a user chooses about the shared daemon."""
+
+    image: v.DockerImageReference = _pins.DOCKER_DAEMON_IMAGE
+    mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
+    accept_shared_nodes: bool = False
+    metrics_namespaces: list[v.Namespace] = []
+
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
+        if not self.node_selector and not self.accept_shared_nodes:
             yield (
-                "namespace must differ from job_namespace: the daemon's pod is privileged and its "
-                "key must not be readable to jobs; give it a namespace of its own"
+                "node_selector must name nodes of the daemon's own: whoever can run a job is root "
+                "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
             )
+
+
+class SharedDockerDaemonSpec(DaemonPlace, DockerOptions):
+    namespace: v.Namespace = "gitlab-runner-docker"
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _own_namespace(
+            self.namespace, self.job_namespace, "the daemon's pod is privileged and"
+        )
+
+
+class BuildKitOptions(DaemonOptions):
+    """What a user chooses about buildkitd."""
+
+    image: v.ImageReference = _pins.BUILDKIT_IMAGE
+
+
+class BuildKitDaemonSpec(DaemonPlace, BuildKitOptions):
+    namespace: v.Namespace = "gitlab-runner-buildkit"
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _own_namespace(self.namespace, self.job_namespace, "the daemon's pod and")
 
 
 class ExternalS3Spec(v.Spec):
@@ -695,6 +728,7 @@ DEFAULT_ZONE = "default"
 
 class ZoneSettings(v.Spec):
     docker_daemon: DockerOptions | None = None
+    buildkit_daemon: BuildKitOptions | None = None
     job_namespace: v.Name | None = None
     docker_namespace: v.Name | None = None
 
@@ -737,6 +771,7 @@ class RunnerPlatformSpec(v.Spec):
     zones: dict[v.ShortName, ZoneSettings] = {}
     cache: CacheSettings = CacheSettings()
     docker_daemon: DockerOptions | None = None
+    buildkit_daemon: BuildKitOptions | None = None
     registry_mirror: RegistryMirrorOptions | None = None
     monitoring: MonitoringSpec | None = None
     namespaces: NamespacesSettings = NamespacesSettings()
@@ -748,6 +783,7 @@ class RunnerPlatformSpec(v.Spec):
         if name == DEFAULT_ZONE:
             return ZoneSettings(
                 docker_daemon=self.docker_daemon,
+                buildkit_daemon=self.buildkit_daemon,
                 job_namespace=self.namespaces.jobs,
                 docker_namespace=self.namespaces.docker,
             )
@@ -761,7 +797,7 @@ class RunnerPlatformSpec(v.Spec):
 
     def zone_names(self) -> list[str]:
         """Return every zone, the default one only where something is in it."""
-        is_used = not self.fleets or self.docker_daemon is not None
+        is_used = not self.fleets or bool(self.docker_daemon or self.buildkit_daemon)
         is_used |= any(fleet.zone == DEFAULT_ZONE for fleet in self.fleets.values())
         return [*([DEFAULT_ZONE] if is_used else []), *self.zones]
 
@@ -799,6 +835,12 @@ class RunnerPlatformSpec(v.Spec):
         }
         for name in [DEFAULT_ZONE, *self.zones]:
             zone = self.zone(name)
+            if zone.docker_daemon and zone.buildkit_daemon:
+                path = "" if name == DEFAULT_ZONE else f"zones.{name}."
+                yield (
+                    f"{path}buildkit_daemon must not be set beside docker_daemon: a zone has one; "
+                    "remove one of the two"
+                )
             for field in ("job_namespace", "docker_namespace"):
                 namespace, path = str(getattr(zone, field)), f"zones.{name}.{field}"
                 if name == DEFAULT_ZONE:

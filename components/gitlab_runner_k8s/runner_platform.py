@@ -22,6 +22,7 @@ from ._specs import (
 )
 from ._store_engines import SEAWEEDFS_METRICS_PORT
 from ._validation import name_problems, validate
+from .buildkit_daemon import BuildKitDaemon, BuildKitDaemonArgs, BuildKitOptionsArgs
 from .external_cache import ExternalCache, ExternalCacheOptionsArgs
 from .gitlab_runner import (
     ExternalSecretArgs,
@@ -76,6 +77,8 @@ class ZoneArgs(TypedDict):
 
     docker_daemon: NotRequired[DockerOptionsArgs]
     """The zone's shared docker daemon. Default: none."""
+    buildkit_daemon: NotRequired[BuildKitOptionsArgs]
+    """The zone's rootless buildkitd, in place of a docker daemon. Default: none."""
     job_namespace: NotRequired[str]
     """Namespace of the zone's jobs. Default: that of the platform's jobs and the zone's name."""
     docker_namespace: NotRequired[str]
@@ -158,6 +161,9 @@ class RunnerPlatformArgs(TypedDict):
     """The distributed cache. Default: a store in the cluster."""
     docker_daemon: NotRequired[DockerOptionsArgs]
     """The shared docker daemon. Default: none. Whoever may run a job is root on its node."""
+    buildkit_daemon: NotRequired[BuildKitOptionsArgs]
+    """A shared, rootless buildkitd, in place of the docker daemon: for jobs that build images and
+    start no containers. Default: none."""
     registry_mirror: NotRequired[RegistryMirrorOptionsArgs]
     """A mirror of Docker Hub for the shared daemons and for those that privileged jobs start.
     Default: none."""
@@ -205,6 +211,8 @@ class RunnerPlatform(pulumi.ComponentResource):
     """Secret in the job namespace with the daemon's client certificate."""
     docker_namespace: pulumi.Output[str] | None
     """Namespace of the default zone's shared daemon."""
+    buildkit_host: pulumi.Output[str] | None
+    """Address of the default zone's buildkitd."""
     registry_mirror_url: pulumi.Output[str] | None
     """Address of the registry mirror."""
 
@@ -232,7 +240,11 @@ class RunnerPlatform(pulumi.ComponentResource):
         cache = self._cache(name, args.get("cache") or {})
         self._mirror = self._registry_mirror(name, args)
         zones = {zone: self._zone(name, zone, args) for zone in spec.zone_names()}
-        hosts = {zone: docker["host"] for zone, docker in zones.items() if docker}
+        hosts = {
+            zone: daemons["docker"]["host"]
+            for zone, daemons in zones.items()
+            if "docker" in daemons
+        }
         if spec.zones and hosts:
             self.docker_hosts = pulumi.Output.all(**hosts)
         common: dict[str, Any] = {
@@ -284,7 +296,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         volumes += [
             str(spec.zone(zone).docker_namespace)
             for zone in spec.zone_names()
-            if spec.zone(zone).docker_daemon
+            if spec.zone(zone).docker_daemon or spec.zone(zone).buildkit_daemon
         ]
         monitoring.declare(
             f"{name}-monitoring",
@@ -301,7 +313,11 @@ class RunnerPlatform(pulumi.ComponentResource):
             return None
         zones = [spec.zone(zone) for zone in spec.zone_names()]
         clients = [str(zone.job_namespace) for zone in zones]
-        clients += [str(zone.docker_namespace) for zone in zones if zone.docker_daemon]
+        clients += [
+            str(zone.docker_namespace)
+            for zone in zones
+            if zone.docker_daemon or zone.buildkit_daemon
+        ]
         mirror_args: dict[str, Any] = {
             **args["registry_mirror"],
             "namespace": spec.namespaces.mirror,
@@ -345,8 +361,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         if cache:
             # A zone's jobs cannot read or replace what those of another one cached.
             more["cache"] = {**cache, "path": concat(self._prefix, _prefix(name, zone))}
-        if zones[zone]:
-            more["docker"] = zones[zone]
+        more |= zones[zone]
         if self._mirror and self._has_privilege(zone):
             more["registry_mirror"] = {
                 "url": self._mirror.url,
@@ -394,7 +409,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             settings, prefix = spec.zone(zone), _prefix(name, zone)
             level: kube.PodSecurity = "privileged" if self._has_privilege(zone) else "baseline"
             made.append(self._namespace(f"{prefix}-jobs", str(settings.job_namespace), level))
-            if settings.docker_daemon:
+            if settings.docker_daemon or settings.buildkit_daemon:
                 made.append(
                     self._namespace(
                         f"{prefix}-docker",
@@ -541,38 +556,49 @@ class RunnerPlatform(pulumi.ComponentResource):
             self._prefix = lift(_folder, options.prefix)
         return cache
 
-    def _zone(self, name: str, zone: str, args: RunnerPlatformArgs) -> Any:
-        """Declare a zone's daemon; return what its runners need of it, or None."""
+    def _zone(self, name: str, zone: str, args: RunnerPlatformArgs) -> dict[str, Any]:
+        """Declare a zone's daemon; return what its runners need of it."""
         spec, settings = self._spec, self._spec.zone(zone)
-        if not settings.docker_daemon:
-            return None
-        given = args if zone == DEFAULT_ZONE else args["zones"][zone]
-        docker_args: dict[str, Any] = {
-            **given["docker_daemon"],
+        given: Any = args if zone == DEFAULT_ZONE else args["zones"][zone]
+        place: dict[str, Any] = {
             "namespace": settings.docker_namespace,
             "job_namespace": settings.job_namespace,
             "cluster_domain": spec.network.cluster_domain,
             "enable_network_policies": spec.network.enable_policies,
             "egress_cidrs": spec.network.egress_cidrs,
         }
+        own = given.get("docker_daemon") or given.get("buildkit_daemon") or {}
         if self._mirror:
-            own = given["docker_daemon"].get("registry_mirrors") or []
-            docker_args["registry_mirrors"] = [*own, self._mirror.url]
+            place["registry_mirrors"] = [*(own.get("registry_mirrors") or []), self._mirror.url]
+        if settings.buildkit_daemon:
+            return {"buildkit": self._buildkit(name, zone, {**own, **place})}
+        if settings.docker_daemon:
+            return {"docker": self._docker(name, zone, {**own, **place})}
+        return {}
+
+    def _buildkit(self, name: str, zone: str, args: dict[str, Any]) -> dict[str, Any]:
+        daemon = BuildKitDaemon(
+            f"{_prefix(name, zone)}-buildkit", cast(BuildKitDaemonArgs, args), opts=self._child()
+        )
+        if zone == DEFAULT_ZONE:
+            self.buildkit_host = daemon.buildkit_host
+        return {"host": daemon.buildkit_host, "client_secret_name": daemon.client_secret_name}
+
+    def _docker(self, name: str, zone: str, args: dict[str, Any]) -> dict[str, Any]:
+        prefix = _prefix(name, zone)
         if self._readers():
-            docker_args["metrics_namespaces"] = self._readers()
+            args["metrics_namespaces"] = self._readers()
             self._targets.append(
                 monitoring.Target(
                     "docker",
                     "docker" if zone == DEFAULT_ZONE else f"docker-{zone}",
-                    str(settings.docker_namespace),
-                    kube.selector("docker", f"{_prefix(name, zone)}-docker"),
+                    str(self._spec.zone(zone).docker_namespace),
+                    kube.selector("docker", f"{prefix}-docker"),
                     "metrics",
                 )
             )
         daemon = SharedDockerDaemon(
-            f"{_prefix(name, zone)}-docker",
-            cast(SharedDockerDaemonArgs, docker_args),
-            opts=self._child(),
+            f"{prefix}-docker", cast(SharedDockerDaemonArgs, args), opts=self._child()
         )
         if zone == DEFAULT_ZONE:
             self.docker_host = daemon.docker_host

@@ -8,10 +8,9 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_kubernetes as k8s
 
-from . import _certificates as pki
+from . import _daemon as daemon
 from . import _kubernetes as kube
 from . import _network as net
-from ._config_toml import DOCKER_CERTS
 from ._inputs import concat, lift, sha256
 from ._meta import token
 from ._specs import SharedDockerDaemonSpec
@@ -117,25 +116,11 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
         super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        host = concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
-        self.docker_host = pulumi.Output.from_input(concat("tcp://", host, f":{net.DOCKER_PORT}"))
+        self.docker_host = pulumi.Output.from_input(
+            concat("tcp://", daemon.host_name(name, spec), f":{net.DOCKER_PORT}")
+        )
         self.namespace = pulumi.Output.from_input(spec.namespace)
-
-        authority = pki.authority(name, f"{name} docker CA", spec.ca_validity_hours, child)
-        names = [
-            "localhost",
-            name,
-            concat(name, ".", spec.namespace),
-            concat(name, ".", spec.namespace, ".svc"),
-            host,
-        ]
-        validity = (spec.certificate_validity_hours, spec.certificate_renewal_hours)
-        server = pki.leaf(name, "server", authority, validity, child, dns_names=names)
-        client = pki.leaf(name, "client", authority, validity, child)
-        server_secret = self._secret(f"{name}-server", spec.namespace, authority, server)
-        # The daemon's own probe makes a real call, so it is a client too.
-        probe_secret = self._secret(f"{name}-probe", spec.namespace, authority, client)
-        client_secret = self._secret(f"{name}-client", spec.job_namespace, authority, client)
+        certificates = daemon.certificates(name, "docker", spec, child)
 
         service = kube.service(
             name,
@@ -145,49 +130,14 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             resource_name=f"{name}-service",
             opts=child,
         )
-        self._stateful_set = self._daemon(
-            name,
-            spec,
-            [server_secret, probe_secret],
-            pulumi.Output.all(authority.certificate, server.certificate, client.certificate).apply(
-                lambda certificates: sha256("".join(certificates))
-            ),
-            service,
-        )
+        self._stateful_set = self._daemon(name, spec, certificates, service)
         if spec.enable_network_policies:
-            net.policy(
-                name,
-                spec.namespace,
-                ingress=[
-                    {
-                        "from": [net.namespace_peer(spec.job_namespace)],
-                        "ports": net.ports(net.DOCKER_PORT),
-                    },
-                    *net.metrics(spec.metrics_namespaces, net.DOCKER_METRICS_PORT),
-                ],
-                egress=lift(
-                    lambda mirrors: [
-                        net.dns(),
-                        net.internet(spec.egress_cidrs),
-                        *(rule for mirror in mirrors for rule in net.to_service(mirror)),
-                    ],
-                    spec.registry_mirrors,
-                ),
-                opts=child,
-            )
-        if spec.enable_disruption_budget:
-            k8s.policy.v1.PodDisruptionBudget(
-                name,
-                metadata={"name": name, "namespace": spec.namespace},
-                spec={
-                    "max_unavailable": 0,
-                    "selector": {"match_labels": kube.selector("docker", name)},
-                },
-                opts=child,
-            )
+            readers = net.metrics(spec.metrics_namespaces, net.DOCKER_METRICS_PORT)
+            daemon.policy(name, spec, net.DOCKER_PORT, child, more_ingress=readers)
+        daemon.disruption_budget(name, "docker", spec, child)
         # Jobs are pointed at the daemon only once it answers.
         self.client_secret_name = pulumi.Output.all(
-            client_secret.metadata["name"], self._stateful_set.id
+            certificates.client.metadata["name"], self._stateful_set.id
         ).apply(lambda known: str(known[0]))
         self.register_outputs(
             {
@@ -202,23 +152,11 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         """The daemon's StatefulSet (native only)."""
         return self._stateful_set
 
-    def _secret(
-        self, name: str, namespace: pulumi.Input[str], authority: pki.KeyPair, leaf: pki.KeyPair
-    ) -> k8s.core.v1.Secret:
-        files = zip(DOCKER_CERTS, (authority.certificate, leaf.certificate, leaf.key), strict=True)
-        return k8s.core.v1.Secret(
-            name,
-            metadata={"name": name, "namespace": namespace},
-            string_data=dict(files),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
     def _daemon(
         self,
         name: str,
         spec: SharedDockerDaemonSpec,
-        secrets: list[k8s.core.v1.Secret],
-        certificates_checksum: pulumi.Input[str],
+        certificates: daemon.Certificates,
         service: k8s.core.v1.Service,
     ) -> k8s.apps.v1.StatefulSet:
         settings = lift(
@@ -232,7 +170,6 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             data={"daemon.json": settings, "reserve.sh": reserve},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        server, probe = secrets
         metrics = [{"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT}]
         data = {"name": "data", "mountPath": "/var/lib/docker"}
         config = {"name": "config", "mountPath": "/etc/docker", "readOnly": True}
@@ -248,7 +185,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE"]},
+                "capabilities": {"drop": ["ALL"]},
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "volumeMounts": [data, config],
@@ -302,14 +239,14 @@ class SharedDockerDaemon(pulumi.ComponentResource):
                 "containers": [container],
                 "volumes": [
                     kube.config_volume("config", config_map),
-                    kube.secret_volume("server", server, 0o400),
-                    kube.secret_volume("probe", probe, 0o400),
+                    kube.secret_volume("server", certificates.server, 0o400),
+                    kube.secret_volume("probe", certificates.probe, 0o400),
                 ],
             },
             resource_name=f"{name}-daemon",
             # The daemon reads neither again while it runs.
             annotations={
-                "checksum/certificates": certificates_checksum,
+                "checksum/certificates": certificates.checksum,
                 "checksum/daemon-json": lift(sha256, settings),
             },
             volume_size=spec.volume_size,
@@ -319,13 +256,12 @@ class SharedDockerDaemon(pulumi.ComponentResource):
 
 
 def _arguments(mtu: int) -> list[str]:
-    certificates = zip(("tlscacert", "tlscert", "tlskey"), DOCKER_CERTS, strict=True)
     return [
         "dockerd",
         "--host=unix:///var/run/docker.sock",
         f"--host=tcp://0.0.0.0:{net.DOCKER_PORT}",
         "--tlsverify",
-        *(f"--{flag}={SERVER_CERTS_PATH}/{file}" for flag, file in certificates),
+        *daemon.flags(SERVER_CERTS_PATH),
         f"--mtu={mtu}",
         # `--mtu` is for the default bridge alone; compose and buildx make networks of their own.
         f"--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}",
@@ -333,14 +269,8 @@ def _arguments(mtu: int) -> list[str]:
 
 
 def _version_over_tls() -> list[str]:
-    certificates = zip(("tlscacert", "tlscert", "tlskey"), DOCKER_CERTS, strict=True)
-    return [
-        "docker",
-        f"--host=tcp://localhost:{net.DOCKER_PORT}",
-        "--tlsverify",
-        *(f"--{flag}={CLIENT_CERTS_PATH}/{file}" for flag, file in certificates),
-        "version",
-    ]
+    address = f"--host=tcp://localhost:{net.DOCKER_PORT}"
+    return ["docker", address, "--tlsverify", *daemon.flags(CLIENT_CERTS_PATH), "version"]
 
 
 def _version_over_socket() -> list[str]:
@@ -350,23 +280,19 @@ def _version_over_socket() -> list[str]:
 def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[str, Any]:
     """Return the daemon's configuration: limits of the build cache and logs, and registries."""
     volume = int(quantity(spec.volume_size))
-    room = {
-        "reservedSpace": str(volume // 10),
-        "maxUsedSpace": str(volume * spec.build_cache_percent // 100),
-        "minFreeSpace": str(volume // 10),
-    }
     settings: dict[str, Any] = {
         "builder": {
             "gc": {
                 "enabled": True,
-                # By age, then by size, and last whatever there is.
+                # The daemon reads sizes as text.
                 "policy": [
                     {
-                        "keepDuration": f"{spec.build_cache_keep_hours}h",
-                        "maxUsedSpace": str(volume // 10),
-                    },
-                    room,
-                    {**room, "all": True},
+                        key: str(value) if key.endswith("Space") else value
+                        for key, value in policy.items()
+                    }
+                    for policy in daemon.gc_policies(
+                        volume, spec.build_cache_percent, spec.build_cache_keep_hours
+                    )
                 ],
             }
         },

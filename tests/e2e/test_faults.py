@@ -188,6 +188,52 @@ def test_the_stores_volume_is_lost(select: Select, execute: Execute) -> None:
     assert cached(execute, "lost").saved == {entry("lost").key: True}
 
 
+def exec_in(namespace: str, pod: str, script: str) -> str:
+    return cluster.kubectl("-n", namespace, "exec", pod, "--", "/bin/sh", "-c", script)
+
+
+@pytest.fixture
+def small_volume(select: Select) -> Iterator[None]:
+    """Give the daemon a volume of 256 MiB in place of its own, which comes back as it was."""
+    path = volume_of(DOCKER)
+    scale(DOCKER, "statefulset", DOCKER, 0)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "fault", str(path)], check=True)
+    try:
+        scale(DOCKER, "statefulset", DOCKER, 1)
+        yield
+    finally:
+        scale(DOCKER, "statefulset", DOCKER, 0)
+        subprocess.run(["umount", str(path)], check=True)
+        scale(DOCKER, "statefulset", DOCKER, 1)
+
+
+def test_the_daemons_volume_is_full(small_volume: None, execute: Execute) -> None:
+    """F5: a build says so; the daemon starts on the full volume; with room, builds work again."""
+    files = {"Dockerfile": b"FROM scratch\nCOPY big /\n", "big": os.urandom(200 << 20)}
+    result = execute("docker build --progress plain .", files=files)
+    assert result.failure_reason == "script_failure"
+    assert "no space left on device" in result.text
+    pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
+    fill = "dd if=/dev/zero of=/var/lib/docker/fill bs=1M; df -Pk /var/lib/docker"
+    assert "100%" in exec_in(DOCKER, pod, f"({fill}) 2>&1")
+    # The old pod ends, and a new one has to start with nothing free but what was set aside.
+    cluster.kubectl("-n", DOCKER, "delete", "pod", pod)
+    wait_until(
+        "the daemon answers on its full volume",
+        lambda: (
+            the_pod(DOCKER, "statefulset", DOCKER)["status"]
+            .get("containerStatuses", [{}])[0]
+            .get("ready", False)
+        ),
+    )
+    logs = cluster.kubectl("-n", DOCKER, "logs", pod, "-c", "make-room")
+    assert "giving up the room set aside" in logs
+    exec_in(DOCKER, pod, "rm /var/lib/docker/fill")
+    small = {"Dockerfile": b"FROM scratch\nCOPY small /\n", "small": b"x"}
+    again = execute("docker build --progress plain .", files=small)
+    assert again.succeeded, again.text
+
+
 def issued(stack: auto.Stack, folder: Path, valid_until: dt.datetime) -> tuple[Path, Path]:
     """Issue a client's certificate by the daemon's own authority, whose key is in the state."""
     deployment: Any = stack.export_stack().deployment

@@ -141,6 +141,8 @@ SPECS: dict[str, type[validation.Spec]] = {
     "RunnerCacheArgs": _specs.RunnerCacheSpec,
     "RunnerDockerArgs": _specs.RunnerDockerSpec,
     "RunnerBuildKitArgs": _specs.RunnerBuildKitSpec,
+    "BuildKitDaemonArgs": _specs.BuildKitDaemonSpec,
+    "BuildKitOptionsArgs": _specs.BuildKitOptions,
     "RunnerMirrorArgs": _specs.RunnerMirrorSpec,
     "ExternalSecretArgs": _specs.ExternalSecretSpec,
     "ExternalCacheArgs": _specs.ExternalCacheSpec,

@@ -1,0 +1,262 @@
+"""One buildkitd for all jobs, without root: layers stay, and no container can be started on it."""
+
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_kubernetes as k8s
+import tomli_w
+
+from . import _daemon as daemon
+from . import _kubernetes as kube
+from ._inputs import concat, lift, sha256
+from ._meta import token
+from ._specs import BuildKitDaemonSpec
+from ._validation import quantity, validate
+from .gitlab_runner import ResourcesArgs
+
+USER_ID = 1000
+PORT = 1234
+DATA_PATH = "/home/user/.local/share/buildkit"
+SERVER_CERTS_PATH = "/buildkit-server"
+CLIENT_CERTS_PATH = "/buildkit-client"
+_SOCKET = "unix:///run/user/1000/buildkit/buildkitd.sock"
+
+
+class BuildKitOptionsArgs(TypedDict):
+    """What can be chosen about buildkitd."""
+
+    image: NotRequired[str]
+    """Image of the daemon, rootless, by digest. Default: the pinned moby/buildkit."""
+    volume_size: NotRequired[str]
+    """Size of the volume for images and build cache in bytes, as a Kubernetes quantity.
+    Default: 100Gi."""
+    storage_class_name: NotRequired[str]
+    """StorageClass of the volume, of a block device: not NFS. It cannot be changed later.
+    Default: the cluster's."""
+    build_cache_percent: NotRequired[int]
+    """Share of the volume that the build cache may take before the oldest is removed, from 10 to
+    90. Default: 70."""
+    build_cache_keep_hours: NotRequired[int]
+    """Hours after which build cache that nothing used is removed, however much room there is.
+    Default: 1440, 60 days."""
+    registry_mirrors: NotRequired[list[pulumi.Input[str]]]
+    """URLs of pull-through mirrors of Docker Hub. Default: none."""
+    insecure_registries: NotRequired[list[str]]
+    """`host:port` of registries without TLS. Default: none."""
+    resources: NotRequired[ResourcesArgs]
+    """Resources of the daemon and of everything that it builds.
+    Default: 1 to 8 cores, 2Gi to 16Gi."""
+    node_selector: NotRequired[dict[str, str]]
+    """Labels of the nodes on which the daemon runs. Default: any node."""
+    tolerations: NotRequired[list[dict[str, Any]]]
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    enable_disruption_budget: NotRequired[bool]
+    """Keep a node drain from evicting the daemon: the drain waits until you delete the pod.
+    Default: it is evicted, after `termination_grace_period_seconds`."""
+    certificate_validity_hours: NotRequired[int]
+    """Hours for which the server's and the client's certificates are valid. Default: 2160, 90
+    days."""
+    certificate_renewal_hours: NotRequired[int]
+    """Hours before expiry from which an update renews the certificates. Default: 720, 30 days."""
+    ca_validity_hours: NotRequired[int]
+    """Hours for which the authority is valid. Default: 87600, 10 years."""
+    termination_grace_period_seconds: NotRequired[int]
+    """Seconds that running builds have to end when the daemon restarts. Default: 600."""
+
+
+class BuildKitDaemonArgs(BuildKitOptionsArgs):
+    """Arguments of `BuildKitDaemon`."""
+
+    namespace: NotRequired[pulumi.Input[str]]
+    """Existing namespace of the daemon alone; it needs the Pod Security level `privileged`, because
+    the daemon's pod, without privilege as it is, has no seccomp and no AppArmor profile.
+    Default: gitlab-runner-buildkit."""
+    job_namespace: NotRequired[pulumi.Input[str]]
+    """Existing namespace of the jobs, which get the client certificate.
+    Default: gitlab-runner-jobs."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Default: cluster.local."""
+    enable_network_policies: NotRequired[bool]
+    """Deny all traffic of the daemon but the jobs' and the internet. Default: denied."""
+    egress_cidrs: NotRequired[list[str]]
+    """Private address ranges that builds may reach, such as a registry's. Default: none."""
+
+
+class BuildKitDaemon(pulumi.ComponentResource):
+    """A rootless buildkitd on a volume, reachable by mutual TLS alone.
+
+    An alternative to `SharedDockerDaemon` of the same shape, where jobs build images and start no
+    containers: it has no API for that, and its pod is not privileged. Builders still share their
+    cache: give one daemon to projects that trust each other. The volume outlives the component.
+    Jobs use it by `docker buildx create --driver remote` or `buildctl --tlsdir`.
+
+    Raises:
+        ArgsError: the arguments are not valid; the message has every problem.
+    """
+
+    buildkit_host: pulumi.Output[str]
+    """Address of the daemon, for BUILDKIT_HOST."""
+    client_secret_name: pulumi.Output[str]
+    """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
+    namespace: pulumi.Output[str]
+    """Namespace of the daemon."""
+
+    def __init__(
+        self, name: str, args: BuildKitDaemonArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        spec = validate(BuildKitDaemonSpec, args, f"BuildKitDaemon '{name}'")
+        super().__init__(token("BuildKitDaemon"), name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        self.buildkit_host = pulumi.Output.from_input(
+            concat("tcp://", daemon.host_name(name, spec), f":{PORT}")
+        )
+        self.namespace = pulumi.Output.from_input(spec.namespace)
+        certificates = daemon.certificates(name, "buildkit", spec, child)
+        service = kube.service(
+            name,
+            spec.namespace,
+            ("buildkit", name),
+            {"buildkit-tls": PORT},
+            resource_name=f"{name}-service",
+            opts=child,
+        )
+        self._stateful_set = self._daemon(name, spec, certificates, service)
+        if spec.enable_network_policies:
+            daemon.policy(name, spec, PORT, child)
+        daemon.disruption_budget(name, "buildkit", spec, child)
+        # Jobs are pointed at the daemon only once it answers.
+        self.client_secret_name = pulumi.Output.all(
+            certificates.client.metadata["name"], self._stateful_set.id
+        ).apply(lambda known: str(known[0]))
+        self.register_outputs(
+            {
+                "buildkit_host": self.buildkit_host,
+                "client_secret_name": self.client_secret_name,
+                "namespace": self.namespace,
+            }
+        )
+
+    @property
+    def stateful_set(self) -> k8s.apps.v1.StatefulSet:
+        """The daemon's StatefulSet (native only)."""
+        return self._stateful_set
+
+    def _daemon(
+        self,
+        name: str,
+        spec: BuildKitDaemonSpec,
+        certificates: daemon.Certificates,
+        service: k8s.core.v1.Service,
+    ) -> k8s.apps.v1.StatefulSet:
+        settings = lift(lambda mirrors: buildkitd_toml(spec, mirrors), spec.registry_mirrors)
+        config_map = k8s.core.v1.ConfigMap(
+            f"{name}-config",
+            metadata={"name": f"{name}-config", "namespace": spec.namespace},
+            data={"buildkitd.toml": settings},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        over_socket = ["buildctl", f"--addr={_SOCKET}", "debug", "workers"]
+        over_tls = [
+            "buildctl",
+            f"--addr=tcp://localhost:{PORT}",
+            *daemon.flags(CLIENT_CERTS_PATH),
+            "debug",
+            "workers",
+        ]
+        container = {
+            "name": "buildkitd",
+            "image": spec.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": [
+                "--config=/config/buildkitd.toml",
+                f"--addr={_SOCKET}",
+                f"--addr=tcp://0.0.0.0:{PORT}",
+                *daemon.flags(SERVER_CERTS_PATH),
+                # Its own sandbox needs a pod that may mount /proc, which a privileged one may.
+                "--oci-worker-no-process-sandbox",
+            ],
+            "ports": [{"name": "buildkit-tls", "containerPort": PORT}],
+            "startupProbe": {
+                "exec": {"command": over_socket},
+                "periodSeconds": 2,
+                "timeoutSeconds": 10,
+                "failureThreshold": 300,
+            },
+            "readinessProbe": {
+                "exec": {"command": over_tls},
+                "periodSeconds": 10,
+                "timeoutSeconds": 10,
+            },
+            "livenessProbe": {
+                "exec": {"command": over_socket},
+                "periodSeconds": 30,
+                "timeoutSeconds": 20,
+                "failureThreshold": 6,
+            },
+            "resources": spec.resources.kubernetes(),
+            # Rootless builds make namespaces of their own, which the default profiles forbid.
+            "securityContext": {
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "Unconfined"},
+                "appArmorProfile": {"type": "Unconfined"},
+            },
+            "volumeMounts": [
+                {"name": "data", "mountPath": DATA_PATH},
+                {"name": "config", "mountPath": "/config", "readOnly": True},
+                {"name": "server", "mountPath": SERVER_CERTS_PATH, "readOnly": True},
+                {"name": "probe", "mountPath": CLIENT_CERTS_PATH, "readOnly": True},
+            ],
+        }
+        # One pod: two daemons on one volume corrupt it.
+        return kube.stateful_set(
+            name,
+            spec.namespace,
+            ("buildkit", name),
+            {
+                "securityContext": {"fsGroup": USER_ID, "fsGroupChangePolicy": "OnRootMismatch"},
+                "nodeSelector": spec.node_selector,
+                "tolerations": spec.tolerations,
+                "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+                "containers": [container],
+                "volumes": [
+                    kube.config_volume("config", config_map),
+                    kube.secret_volume("server", certificates.server, 0o440),
+                    kube.secret_volume("probe", certificates.probe, 0o440),
+                ],
+            },
+            resource_name=f"{name}-daemon",
+            # The daemon reads neither again while it runs.
+            annotations={
+                "checksum/certificates": certificates.checksum,
+                "checksum/buildkitd-toml": lift(sha256, settings),
+            },
+            volume_size=spec.volume_size,
+            storage_class_name=spec.storage_class_name,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[service]),
+        )
+
+
+def buildkitd_toml(spec: BuildKitDaemonSpec, mirrors: list[str]) -> str:
+    """Return the daemon's configuration: limits of the build cache, and registries."""
+    policies = daemon.gc_policies(
+        int(quantity(spec.volume_size)), spec.build_cache_percent, spec.build_cache_keep_hours
+    )
+    plain = [mirror for mirror in mirrors if mirror.startswith("http://")]
+    registries: dict[str, Any] = {
+        host: {"http": True}
+        for host in [*spec.insecure_registries, *(_host(mirror) for mirror in plain)]
+    }
+    if mirrors:
+        registries["docker.io"] = {"mirrors": [_host(mirror) for mirror in mirrors]}
+    settings: dict[str, Any] = {
+        "worker": {"oci": {"gc": True, "gcpolicy": policies}, "containerd": {"enabled": False}}
+    }
+    if registries:
+        settings["registry"] = registries
+    return tomli_w.dumps(settings)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].rstrip("/")
