@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static check preview \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy check preview \
   schema docs lock
 
 help: ## Show the commands
@@ -44,6 +44,15 @@ upgrade: setup ## Updates from recorded versions, on the running lab
 
 static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
 	@$(PY) -m pytest tests/static
+
+policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own environment
+	@$(PY) -m pytest tests/policy
+
+.cache/policy-venv/.ready: policy/requirements.txt
+	@echo "setting up the policy pack's environment"
+	@$(PYTHON) -m venv .cache/policy-venv
+	@.cache/policy-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 .cache/static-venv/.ready: tests/static/requirements.txt
 	@echo "setting up the scanners (a minute, once)"

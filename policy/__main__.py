@@ -1,0 +1,5 @@
+"""Started by the engine: `pulumi preview --policy-pack policy`."""
+
+import pack
+
+pack.serve()

@@ -1,0 +1,46 @@
+"""The rules as policies of Pulumi."""
+
+from collections.abc import Callable
+
+import rules
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyPack,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+
+def _resource(rule: rules.Rule) -> ResourceValidationPolicy:
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        for problem in rule.check(args.resource_type, args.props):
+            report(problem, None)
+
+    return ResourceValidationPolicy(
+        rule.name, rule.description, validate, EnforcementLevel.MANDATORY
+    )
+
+
+def _buckets(args: StackValidationArgs, report: Callable[..., None]) -> None:
+    found = [(made.resource_type, made.name, made.props) for made in args.resources]
+    for problem in rules.buckets_without_a_block(found):
+        report(problem)
+
+
+POLICIES = [
+    *(_resource(rule) for rule in rules.RULES),
+    StackValidationPolicy(
+        "bucket-has-a-block",
+        "Every S3 bucket has a public-access block.",
+        _buckets,
+        EnforcementLevel.MANDATORY,
+    ),
+]
+
+
+def serve() -> None:
+    """Serve the pack to the engine."""
+    PolicyPack("gitlab-runner-k8s", POLICIES)

@@ -1,0 +1,72 @@
+"""Every example previews, and every stack of this repository does."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from gitlab_runner_k8s import COMPONENTS, RunnerPlatform
+
+from stacks import settings
+from tests.harness import Recorder, deploy, token
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.parent.name for path in ROOT.glob("examples/*/__main__.py"))
+STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in ROOT.glob("stacks/Pulumi.*.yaml"))
+CONFIG = {
+    "runnerToken": token(),
+    "smallToken": token(),
+    "dockerHubToken": "dckr_pat_0123456789",
+    "oidcProviderArn": "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1",
+    "kmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0123",
+}
+
+
+def example(name: str, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    config = {f"gitlab-runner-k8s:{key}": value for key, value in CONFIG.items()}
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(config))
+    program = str(ROOT / "examples" / name / "__main__.py")
+    return deploy(lambda: runpy.run_path(program), preview=True)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_previews(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = example(name, monkeypatch)
+    assert recorder.of_type(":index:RunnerPlatform")
+    assert len(recorder.registrations) > 15
+    for text in (CONFIG["runnerToken"], CONFIG["smallToken"], CONFIG["dockerHubToken"]):
+        assert text not in recorder.readable()
+
+
+def stack(name: str) -> Any:
+    file = yaml.safe_load((ROOT / f"stacks/Pulumi.{name}.yaml").read_text())
+    found = {
+        key.partition(":")[2]: value if isinstance(value, str) else json.dumps(value)
+        for key, value in file["config"].items()
+        if key.startswith("gitlab-runner-k8s:")
+    }
+    found["runnerToken"] = token()
+    args = settings.parse(found, ["runnerToken"], name)
+    args["runner_token"] = pulumi.Output.secret(args["runner_token"])
+    return args
+
+
+@pytest.mark.parametrize("name", [name for name in STACKS if name != "local"])
+def test_a_stack_previews(name: str) -> None:
+    recorder = deploy(lambda: RunnerPlatform("ci", stack(name)), preview=True)
+    assert len(recorder.registrations) > 20
+
+
+def test_every_component_is_in_a_stack_or_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+    for name in EXAMPLES:
+        seen |= {made.type for made in example(name, monkeypatch).registrations}
+    for name in STACKS:
+        if name != "local":
+            recorder = deploy(lambda name=name: RunnerPlatform("ci", stack(name)), preview=True)  # type: ignore[misc]
+            seen |= {made.type for made in recorder.registrations}
+    wanted = {f"gitlab-runner-k8s:index:{component.__name__}" for component in COMPONENTS}
+    assert wanted <= seen, wanted - seen
