@@ -1,8 +1,12 @@
 """The components as a plugin for other languages."""
 
+import copy
 import json
+from typing import Any
 
-from tests.schema import GOLDEN, current
+import pytest
+
+from tests.schema import GOLDEN, RELEASED, api, current, incompatibilities
 
 
 def test_the_schema_is_the_golden_one() -> None:
@@ -17,3 +21,47 @@ def test_every_property_is_documented() -> None:
             for name, described_property in described.get(part, {}).items():
                 inherited = part == "inputProperties"
                 assert described_property.get("description") or inherited, f"{token}.{name}"
+
+
+def test_users_of_the_recorded_version_are_not_broken() -> None:
+    recorded = json.loads(RELEASED.read_text())["api"]
+    assert incompatibilities(recorded, api(current())) == []
+    assert incompatibilities(api(current()), recorded) == [], "run 'make schema': it is additive"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda new: new.pop("MinioCache"), "MinioCache is gone"),
+        (
+            lambda new: new["MinioCache"]["inputProperties"].pop("bucket"),
+            "MinioCache.bucket is gone",
+        ),
+        (
+            lambda new: new["MinioCache"]["inputProperties"].update(bucket="integer"),
+            "MinioCache.bucket was string and is integer",
+        ),
+        (
+            lambda new: new["MinioCache"]["inputProperties"].update(bucket="string!"),
+            "MinioCache.bucket was string and is string!",
+        ),
+        (
+            lambda new: new["MinioCache"]["inputProperties"].update(more="string!"),
+            "MinioCache.more is new and required",
+        ),
+        (lambda new: new["MinioEngine"]["values"].pop("silo"), "MinioEngine.silo is gone"),
+    ],
+)
+def test_what_breaks_users_is_found(change: Any, message: str) -> None:
+    old = api(current())
+    new = copy.deepcopy(old)
+    change(new)
+    assert message in incompatibilities(old, new)
+
+
+def test_an_addition_breaks_nobody() -> None:
+    old = api(current())
+    new = copy.deepcopy(old)
+    new["MinioCache"]["inputProperties"]["more"] = "string"
+    new["Another"] = {"inputProperties": {}, "properties": {}, "values": {}}
+    assert incompatibilities(old, new) == []
