@@ -2,6 +2,7 @@
 
 import base64
 import os
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,12 +70,25 @@ def administrator() -> Any:
     return client.CoreV1Api(client.ApiClient(_configuration()))
 
 
-def find(namespace: str, release: str) -> Manager:
+def find(namespace: str, release: str, seconds: float = 30) -> Manager:
     """Return the manager of a release, as it is configured inside of its pod.
 
+    The chart calls a pod ready as soon as its process runs, so registration is waited for.
+
     Raises:
-        LabError: no pod of the release is ready, or it is not registered.
+        LabError: no pod of the release is ready, or it is not registered in that time.
     """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _find(namespace, release)
+        except LabError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _find(namespace: str, release: str) -> Manager:
     core = administrator()
     ready = [
         pod

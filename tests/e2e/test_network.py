@@ -309,7 +309,7 @@ def also_allowed(namespace: str, targets: Mapping[str, Target]) -> list[str]:
     """Return the targets without a policy that `egressCidrs` of the lab's stack lets it reach."""
     peers = [peer for rule in policy_spec(namespace)["egress"] for peer in rule.get("to", ())]
     ranges = [ip_network(peer["ipBlock"]["cidr"]) for peer in peers if is_allowed_range(peer)]
-    admitting = ("API server", "GitLab", "registry", "manager's metrics", "stranger")
+    admitting = ("API server", "GitLab", "registry", "stranger")
     return [
         name
         for name in admitting
@@ -328,7 +328,7 @@ def test_a_pod_without_a_policy_reaches_all_that_admit_it(
     targets: dict[str, Target], matrix: Matrix
 ) -> None:
     outside = ("internet", "metadata", "metadata on 443")
-    admitting = ("DNS", "API server", "GitLab", "registry", "manager's metrics", "stranger")
+    admitting = ("DNS", "API server", "GitLab", "registry", "stranger")
     assert matrix["stranger"] == expected(targets, (*admitting, *outside))
 
 
@@ -371,17 +371,12 @@ def test_the_store_reaches_nothing(targets: dict[str, Target], matrix: Matrix) -
     assert matrix["store"] == expected(targets, ["store", "store's console"])
 
 
-def test_what_is_outside_reaches_nothing_of_the_platform_but_metrics(
+def test_what_is_outside_reaches_nothing_of_the_platform(
     targets: dict[str, Target], matrix: Matrix
 ) -> None:
-    platform = [
-        name
-        for name in targets
-        if name.startswith(("store", "daemon", "job", "manager")) and name != "manager's metrics"
-    ]
-    assert len(platform) == 8
+    platform = [name for name in targets if name.startswith(("store", "daemon", "job", "manager"))]
+    assert len(platform) == 9
     assert {matrix["internet"][name] for name in platform} == {"dropped"}
-    assert matrix["internet"]["manager's metrics"] == "open"
     assert matrix["internet"]["stranger"] == "open"
 
 

@@ -56,7 +56,9 @@ def declared(stack: auto.Stack) -> set[tuple[str, str, str]]:
     deployment: Any = stack.export_stack().deployment
     found = set()
     for resource in deployment["resources"]:
-        if resource["type"].startswith("kubernetes:") and "Release" not in resource["type"]:
+        # A release is not an object, and a patch is one that something else made.
+        is_object = not resource["type"].endswith((":Release", "Patch"))
+        if resource["type"].startswith("kubernetes:") and is_object:
             metadata = resource["outputs"]["metadata"]
             kind = resource["type"].rpartition(":")[2]
             found.add((kind, metadata.get("namespace", ""), metadata["name"]))
