@@ -18,6 +18,28 @@ Daemon = SharedDockerDaemonSpec | BuildKitDaemonSpec
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of daemon: what is its own beside what all of them have."""
+
+    component: str
+    port: int
+    data_path: str
+    config_path: str
+    key_mode: int
+    """Mode of the files with keys, for whoever the daemon runs as."""
+
+    @property
+    def server_certs_path(self) -> str:
+        """Where the daemon finds its own certificate."""
+        return f"/{self.component}-server"
+
+    @property
+    def client_certs_path(self) -> str:
+        """Where the daemon's probe finds a client's certificate."""
+        return f"/{self.component}-client"
+
+
+@dataclass(frozen=True)
 class Certificates:
     """The Secrets of mutual TLS, each with `ca.pem`, `cert.pem` and `key.pem`."""
 
@@ -29,24 +51,29 @@ class Certificates:
     checksum: pulumi.Output[str]
 
 
-def host_name(name: str, spec: Daemon) -> pulumi.Input[str]:
+def _host_name(name: str, spec: Daemon) -> pulumi.Input[str]:
     """Return the DNS name of the daemon's Service."""
     return concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
 
 
-def certificates(name: str, what: str, spec: Daemon, opts: pulumi.ResourceOptions) -> Certificates:
+def address(name: str, kind: Kind, spec: Daemon) -> pulumi.Output[str]:
+    """Return the address of the daemon's Service."""
+    return pulumi.Output.from_input(concat("tcp://", _host_name(name, spec), f":{kind.port}"))
+
+
+def certificates(name: str, kind: Kind, spec: Daemon, opts: pulumi.ResourceOptions) -> Certificates:
     """Declare an authority, a server's and a client's certificate, and their Secrets.
 
     The authority's key never enters the cluster. A renewal keeps the authority, so that the
     certificates of running jobs stay good until they expire by themselves.
     """
-    authority = pki.authority(name, f"{name} {what} CA", spec.ca_validity_hours, opts)
+    authority = pki.authority(name, f"{name} {kind.component} CA", spec.ca_validity_hours, opts)
     names = [
         "localhost",
         name,
         concat(name, ".", spec.namespace),
         concat(name, ".", spec.namespace, ".svc"),
-        host_name(name, spec),
+        _host_name(name, spec),
     ]
     validity = (spec.certificate_validity_hours, spec.certificate_renewal_hours)
     server = pki.leaf(name, "server", authority, validity, opts, dns_names=names)
@@ -77,10 +104,140 @@ def flags(directory: str) -> list[str]:
     return [f"--{flag}={directory}/{file}" for flag, file in names]
 
 
+def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
+    """Return the mounts of the daemon's volume, its configuration and its certificates."""
+    read_only = {
+        "config": kind.config_path,
+        "server": kind.server_certs_path,
+        "probe": kind.client_certs_path,
+    }
+    return [
+        {"name": "data", "mountPath": kind.data_path},
+        *({"name": n, "mountPath": path, "readOnly": True} for n, path in read_only.items()),
+    ]
+
+
+def container(
+    name: str,
+    kind: Kind,
+    spec: Daemon,
+    *,
+    arguments: list[str],
+    over_socket: list[str],
+    over_tls: list[str],
+    security_context: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the daemon's container.
+
+    It has started, and lives, as long as a call over its own socket goes through; it is ready when
+    one with mutual TLS does.
+    """
+    return {
+        "name": name,
+        "image": spec.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": arguments,
+        "ports": [{"name": f"{kind.component}-tls", "containerPort": kind.port}],
+        "startupProbe": {
+            "exec": {"command": over_socket},
+            "periodSeconds": 2,
+            "timeoutSeconds": 10,
+            # A full volume takes long to read.
+            "failureThreshold": 300,
+        },
+        "readinessProbe": {
+            "exec": {"command": over_tls},
+            "periodSeconds": 10,
+            "timeoutSeconds": 10,
+        },
+        "livenessProbe": {
+            "exec": {"command": over_socket},
+            "periodSeconds": 30,
+            "timeoutSeconds": 20,
+            "failureThreshold": 6,
+        },
+        "resources": spec.resources.kubernetes(),
+        "securityContext": security_context,
+        "volumeMounts": volume_mounts(kind),
+    }
+
+
+def stateful_set(
+    name: str,
+    kind: Kind,
+    spec: Daemon,
+    known: Certificates,
+    files: dict[str, pulumi.Input[str]],
+    settings: tuple[str, pulumi.Input[str]],
+    pod: dict[str, Any],
+    opts: pulumi.ResourceOptions,
+) -> k8s.apps.v1.StatefulSet:
+    """Declare the daemon's Service, its configuration and its one pod.
+
+    Args:
+        name: Name of the component.
+        kind: What is declared.
+        spec: The component's arguments.
+        known: The certificates that it mounts.
+        files: Files of its configuration.
+        settings: What its settings are called, and their text: a change rolls the pod.
+        pod: The pod's own part of its spec, with its containers.
+        opts: Options of the resources.
+    """
+    service = kube.service(
+        name,
+        spec.namespace,
+        (kind.component, name),
+        {f"{kind.component}-tls": kind.port},
+        resource_name=f"{name}-service",
+        opts=opts,
+    )
+    config_map = k8s.core.v1.ConfigMap(
+        f"{name}-config",
+        metadata={"name": f"{name}-config", "namespace": spec.namespace},
+        data=files,
+        opts=opts,
+    )
+    title, text = settings
+    # One pod: two daemons on one volume corrupt it.
+    return kube.stateful_set(
+        name,
+        spec.namespace,
+        (kind.component, name),
+        {
+            "nodeSelector": spec.node_selector,
+            "tolerations": spec.tolerations,
+            "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
+            "volumes": [
+                kube.config_volume("config", config_map),
+                kube.secret_volume("server", known.server, kind.key_mode),
+                kube.secret_volume("probe", known.probe, kind.key_mode),
+            ],
+            **pod,
+        },
+        resource_name=f"{name}-daemon",
+        # The daemon reads neither again while it runs.
+        annotations={
+            "checksum/certificates": known.checksum,
+            f"checksum/{title}": lift(sha256, text),
+        },
+        volume_size=spec.volume_size,
+        storage_class_name=spec.storage_class_name,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[service])),
+    )
+
+
+def client_secret_name(known: Certificates, pods: k8s.apps.v1.StatefulSet) -> pulumi.Output[str]:
+    """Return the client's Secret: jobs are pointed at the daemon only once it answers."""
+    return pulumi.Output.all(known.client.metadata["name"], pods.id).apply(
+        lambda names: str(names[0])
+    )
+
+
 def policy(
     name: str,
+    kind: Kind,
     spec: Daemon,
-    port: int,
     opts: pulumi.ResourceOptions,
     *,
     more_ingress: Sequence[net.Rule] = (),
@@ -90,7 +247,7 @@ def policy(
         name,
         spec.namespace,
         ingress=[
-            {"from": [net.namespace_peer(spec.job_namespace)], "ports": net.ports(port)},
+            *net.namespace_rule([spec.job_namespace], kind.port),
             *more_ingress,
         ],
         egress=lift(
@@ -105,14 +262,12 @@ def policy(
     )
 
 
-def disruption_budget(
-    name: str, component: str, spec: Daemon, opts: pulumi.ResourceOptions
-) -> None:
+def disruption_budget(name: str, kind: Kind, spec: Daemon, opts: pulumi.ResourceOptions) -> None:
     """Keep a node drain from evicting the daemon, where that is asked for."""
     if spec.enable_disruption_budget:
         budget: Any = {
             "maxUnavailable": 0,
-            "selector": {"matchLabels": kube.selector(component, name)},
+            "selector": {"matchLabels": kube.selector(kind.component, name)},
         }
         k8s.policy.v1.PodDisruptionBudget(
             name, metadata={"name": name, "namespace": spec.namespace}, spec=budget, opts=opts

@@ -13,12 +13,10 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from . import _kubernetes as kube
-from . import _network as net
 from ._inputs import sha256
 from ._specs import MonitoringSpec
 
 API_VERSION = "monitoring.coreos.com/v1"
-DOCKER_METRICS_PORT = 9323
 MINIO_METRICS_PATH = "/minio/v2/metrics/cluster"
 VOLUME_FULL_PERCENT = 85
 QUEUE_SECONDS = 120
@@ -77,11 +75,6 @@ class Target:
 def runner_target(namespace: str, release_name: str, name: str = "runner") -> Target:
     """Return the target of a runner's release; every pod of the chart has its label."""
     return Target("runner", name, namespace, {"release": release_name}, "metrics")
-
-
-def ingress_rule(spec: MonitoringSpec, *ports: int) -> net.Rule:
-    """Return the NetworkPolicy rule that lets Prometheus, and nobody else, reach metrics."""
-    return {"from": [net.namespace_peer(spec.prometheus_namespace)], "ports": net.ports(*ports)}
 
 
 def pod_monitor(target: Target, interval_seconds: int) -> Object:

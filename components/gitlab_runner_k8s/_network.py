@@ -62,8 +62,8 @@ def to_service(address: str) -> list[Rule]:
     return [{"to": [namespace_peer(namespace)], "ports": ports(port)}] if namespace else []
 
 
-def metrics(namespaces: Sequence[pulumi.Input[str]], port: int) -> list[Rule]:
-    """Return the ingress rule for those who read metrics; none where nobody may."""
+def namespace_rule(namespaces: Sequence[pulumi.Input[str]], port: int) -> list[Rule]:
+    """Return the ingress rule for every pod of some namespaces; none where there are none."""
     peers = [namespace_peer(namespace) for namespace in namespaces]
     return [{"from": peers, "ports": ports(port)}] if peers else []
 

@@ -732,6 +732,11 @@ class ZoneSettings(v.Spec):
     job_namespace: v.Name | None = None
     docker_namespace: v.Name | None = None
 
+    @property
+    def has_daemon(self) -> bool:
+        """Tell whether the zone has a daemon, of either kind."""
+        return bool(self.docker_daemon or self.buildkit_daemon)
+
 
 class FleetSettings(v.Spec):
     runner_token: v.RunnerToken | None = None
@@ -797,7 +802,7 @@ class RunnerPlatformSpec(v.Spec):
 
     def zone_names(self) -> list[str]:
         """Return every zone, the default one only where something is in it."""
-        is_used = not self.fleets or bool(self.docker_daemon or self.buildkit_daemon)
+        is_used = not self.fleets or self.zone(DEFAULT_ZONE).has_daemon
         is_used |= any(fleet.zone == DEFAULT_ZONE for fleet in self.fleets.values())
         return [*([DEFAULT_ZONE] if is_used else []), *self.zones]
 

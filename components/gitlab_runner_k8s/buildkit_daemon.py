@@ -7,18 +7,14 @@ import pulumi_kubernetes as k8s
 import tomli_w
 
 from . import _daemon as daemon
-from . import _kubernetes as kube
-from ._inputs import concat, lift, sha256
+from ._inputs import lift
 from ._meta import token
 from ._specs import BuildKitDaemonSpec
 from ._validation import quantity, validate
 from .gitlab_runner import ResourcesArgs
 
 USER_ID = 1000
-PORT = 1234
-DATA_PATH = "/home/user/.local/share/buildkit"
-SERVER_CERTS_PATH = "/buildkit-server"
-CLIENT_CERTS_PATH = "/buildkit-client"
+KIND = daemon.Kind("buildkit", 1234, "/home/user/.local/share/buildkit", "/config", 0o440)
 _SOCKET = "unix:///run/user/1000/buildkit/buildkitd.sock"
 
 
@@ -107,27 +103,14 @@ class BuildKitDaemon(pulumi.ComponentResource):
         spec = validate(BuildKitDaemonSpec, args, f"BuildKitDaemon '{name}'")
         super().__init__(token("BuildKitDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self.buildkit_host = pulumi.Output.from_input(
-            concat("tcp://", daemon.host_name(name, spec), f":{PORT}")
-        )
+        self.buildkit_host = daemon.address(name, KIND, spec)
         self.namespace = pulumi.Output.from_input(spec.namespace)
-        certificates = daemon.certificates(name, "buildkit", spec, child)
-        service = kube.service(
-            name,
-            spec.namespace,
-            ("buildkit", name),
-            {"buildkit-tls": PORT},
-            resource_name=f"{name}-service",
-            opts=child,
-        )
-        self._stateful_set = self._daemon(name, spec, certificates, service)
+        certificates = daemon.certificates(name, KIND, spec, child)
+        self._stateful_set = self._daemon(name, spec, certificates)
         if spec.enable_network_policies:
-            daemon.policy(name, spec, PORT, child)
-        daemon.disruption_budget(name, "buildkit", spec, child)
-        # Jobs are pointed at the daemon only once it answers.
-        self.client_secret_name = pulumi.Output.all(
-            certificates.client.metadata["name"], self._stateful_set.id
-        ).apply(lambda known: str(known[0]))
+            daemon.policy(name, KIND, spec, child)
+        daemon.disruption_budget(name, KIND, spec, child)
+        self.client_secret_name = daemon.client_secret_name(certificates, self._stateful_set)
         self.register_outputs(
             {
                 "buildkit_host": self.buildkit_host,
@@ -142,100 +125,51 @@ class BuildKitDaemon(pulumi.ComponentResource):
         return self._stateful_set
 
     def _daemon(
-        self,
-        name: str,
-        spec: BuildKitDaemonSpec,
-        certificates: daemon.Certificates,
-        service: k8s.core.v1.Service,
+        self, name: str, spec: BuildKitDaemonSpec, certificates: daemon.Certificates
     ) -> k8s.apps.v1.StatefulSet:
         settings = lift(lambda mirrors: buildkitd_toml(spec, mirrors), spec.registry_mirrors)
-        config_map = k8s.core.v1.ConfigMap(
-            f"{name}-config",
-            metadata={"name": f"{name}-config", "namespace": spec.namespace},
-            data={"buildkitd.toml": settings},
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        over_socket = ["buildctl", f"--addr={_SOCKET}", "debug", "workers"]
-        over_tls = [
-            "buildctl",
-            f"--addr=tcp://localhost:{PORT}",
-            *daemon.flags(CLIENT_CERTS_PATH),
-            "debug",
-            "workers",
-        ]
-        container = {
-            "name": "buildkitd",
-            "image": spec.image,
-            "imagePullPolicy": "IfNotPresent",
-            "args": [
-                "--config=/config/buildkitd.toml",
+        container = daemon.container(
+            "buildkitd",
+            KIND,
+            spec,
+            arguments=[
+                f"--config={KIND.config_path}/buildkitd.toml",
                 f"--addr={_SOCKET}",
-                f"--addr=tcp://0.0.0.0:{PORT}",
-                *daemon.flags(SERVER_CERTS_PATH),
+                f"--addr=tcp://0.0.0.0:{KIND.port}",
+                *daemon.flags(KIND.server_certs_path),
                 # Its own sandbox needs a pod that may mount /proc, which a privileged one may.
                 "--oci-worker-no-process-sandbox",
             ],
-            "ports": [{"name": "buildkit-tls", "containerPort": PORT}],
-            "startupProbe": {
-                "exec": {"command": over_socket},
-                "periodSeconds": 2,
-                "timeoutSeconds": 10,
-                "failureThreshold": 300,
-            },
-            "readinessProbe": {
-                "exec": {"command": over_tls},
-                "periodSeconds": 10,
-                "timeoutSeconds": 10,
-            },
-            "livenessProbe": {
-                "exec": {"command": over_socket},
-                "periodSeconds": 30,
-                "timeoutSeconds": 20,
-                "failureThreshold": 6,
-            },
-            "resources": spec.resources.kubernetes(),
+            over_socket=_workers(_SOCKET),
+            over_tls=_workers(
+                f"tcp://localhost:{KIND.port}", *daemon.flags(KIND.client_certs_path)
+            ),
             # Rootless builds make namespaces of their own, which the default profiles forbid.
-            "securityContext": {
+            security_context={
                 "runAsUser": USER_ID,
                 "runAsGroup": USER_ID,
                 "runAsNonRoot": True,
                 "seccompProfile": {"type": "Unconfined"},
                 "appArmorProfile": {"type": "Unconfined"},
             },
-            "volumeMounts": [
-                {"name": "data", "mountPath": DATA_PATH},
-                {"name": "config", "mountPath": "/config", "readOnly": True},
-                {"name": "server", "mountPath": SERVER_CERTS_PATH, "readOnly": True},
-                {"name": "probe", "mountPath": CLIENT_CERTS_PATH, "readOnly": True},
-            ],
-        }
-        # One pod: two daemons on one volume corrupt it.
-        return kube.stateful_set(
+        )
+        return daemon.stateful_set(
             name,
-            spec.namespace,
-            ("buildkit", name),
+            KIND,
+            spec,
+            certificates,
+            {"buildkitd.toml": settings},
+            ("buildkitd-toml", settings),
             {
                 "securityContext": {"fsGroup": USER_ID, "fsGroupChangePolicy": "OnRootMismatch"},
-                "nodeSelector": spec.node_selector,
-                "tolerations": spec.tolerations,
-                "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
                 "containers": [container],
-                "volumes": [
-                    kube.config_volume("config", config_map),
-                    kube.secret_volume("server", certificates.server, 0o440),
-                    kube.secret_volume("probe", certificates.probe, 0o440),
-                ],
             },
-            resource_name=f"{name}-daemon",
-            # The daemon reads neither again while it runs.
-            annotations={
-                "checksum/certificates": certificates.checksum,
-                "checksum/buildkitd-toml": lift(sha256, settings),
-            },
-            volume_size=spec.volume_size,
-            storage_class_name=spec.storage_class_name,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[service]),
+            pulumi.ResourceOptions(parent=self),
         )
+
+
+def _workers(address: str, *flags: str) -> list[str]:
+    return ["buildctl", f"--addr={address}", *flags, "debug", "workers"]
 
 
 def buildkitd_toml(spec: BuildKitDaemonSpec, mirrors: list[str]) -> str:

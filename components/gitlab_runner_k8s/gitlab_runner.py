@@ -472,7 +472,7 @@ class GitLabRunner(pulumi.ComponentResource):
                 f"{name}-manager",
                 spec.namespace,
                 ingress=(
-                    net.metrics(spec.metrics_namespaces, net.METRICS_PORT)
+                    net.namespace_rule(spec.metrics_namespaces, net.METRICS_PORT)
                     if spec.enable_metrics
                     else []
                 ),

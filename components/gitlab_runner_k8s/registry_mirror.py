@@ -243,11 +243,9 @@ class RegistryMirror(pulumi.ComponentResource):
 
 
 def _ingress(spec: RegistryMirrorSpec) -> list[net.Rule]:
-    rules = {PORT: spec.client_namespaces, METRICS_PORT: spec.metrics_namespaces}
     return [
-        {"from": [net.namespace_peer(namespace) for namespace in allowed], "ports": net.ports(port)}
-        for port, allowed in rules.items()
-        if allowed
+        *net.namespace_rule(spec.client_namespaces, PORT),
+        *net.namespace_rule(spec.metrics_namespaces, METRICS_PORT),
     ]
 
 

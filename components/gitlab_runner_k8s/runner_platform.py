@@ -17,10 +17,9 @@ from ._specs import (
     DEFAULT_ZONE,
     FleetSettings,
     MinioOptions,
-    RunnerOptions,
     RunnerPlatformSpec,
 )
-from ._store_engines import SEAWEEDFS_METRICS_PORT
+from ._store_engines import ENGINES
 from ._validation import name_problems, validate
 from .buildkit_daemon import BuildKitDaemon, BuildKitDaemonArgs, BuildKitOptionsArgs
 from .external_cache import ExternalCache, ExternalCacheOptionsArgs
@@ -231,7 +230,6 @@ class RunnerPlatform(pulumi.ComponentResource):
         self.job_namespace = pulumi.Output.from_input(spec.namespaces.jobs)
         self.cache_backend = pulumi.Output.from_input(spec.cache.backend)
 
-        self._ready: list[pulumi.Resource] = []
         self._ready = self._namespaces(name)
         self._annotations: dict[str, pulumi.Input[str]] = {}
         self._pod_labels: dict[str, pulumi.Input[str]] = {}
@@ -276,6 +274,15 @@ class RunnerPlatform(pulumi.ComponentResource):
         self._monitoring(name)
         self.register_outputs(self.outputs)
 
+    def _surroundings(self) -> dict[str, Any]:
+        """Return what every part of the platform that reaches out is told of the network."""
+        network = self._spec.network
+        return {
+            "cluster_domain": network.cluster_domain,
+            "enable_network_policies": network.enable_policies,
+            "egress_cidrs": network.egress_cidrs,
+        }
+
     def _readers(self) -> list[pulumi.Input[str]]:
         """Return the namespaces that may read metrics."""
         wanted = self._spec.monitoring
@@ -287,16 +294,16 @@ class RunnerPlatform(pulumi.ComponentResource):
             return
         runner_targets = [
             monitoring.runner_target(
-                spec.namespaces.runner, f"{name}-{fleet}" if fleet else name, fleet or "runner"
+                spec.namespaces.runner, _release_name(name, fleet), fleet or "runner"
             )
             for fleet, runner in self._runners.items()
             if runner.serves_metrics
         ]
         volumes = [spec.namespaces.cache] if spec.cache.backend == "minio" else []
         volumes += [
-            str(spec.zone(zone).docker_namespace)
-            for zone in spec.zone_names()
-            if spec.zone(zone).docker_daemon or spec.zone(zone).buildkit_daemon
+            str(zone.docker_namespace)
+            for zone in map(spec.zone, spec.zone_names())
+            if zone.has_daemon
         ]
         monitoring.declare(
             f"{name}-monitoring",
@@ -313,19 +320,13 @@ class RunnerPlatform(pulumi.ComponentResource):
             return None
         zones = [spec.zone(zone) for zone in spec.zone_names()]
         clients = [str(zone.job_namespace) for zone in zones]
-        clients += [
-            str(zone.docker_namespace)
-            for zone in zones
-            if zone.docker_daemon or zone.buildkit_daemon
-        ]
+        clients += [str(zone.docker_namespace) for zone in zones if zone.has_daemon]
         mirror_args: dict[str, Any] = {
             **args["registry_mirror"],
             "namespace": spec.namespaces.mirror,
             "job_namespace": zones[0].job_namespace,
             "client_namespaces": clients,
-            "cluster_domain": spec.network.cluster_domain,
-            "enable_network_policies": spec.network.enable_policies,
-            "egress_cidrs": spec.network.egress_cidrs,
+            **self._surroundings(),
         }
         mirror = RegistryMirror(
             f"{name}-mirror", cast(RegistryMirrorArgs, mirror_args), opts=self._child()
@@ -353,7 +354,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         zones: Mapping[str, Any],
         cache: RunnerCacheArgs | None,
     ) -> GitLabRunner:
-        release_name = f"{name}-{fleet}" if fleet else name
+        release_name = _release_name(name, fleet)
         more: dict[str, Any] = {
             "job_namespace": self._spec.zone(zone).job_namespace,
             "release_name": release_name,
@@ -409,7 +410,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             settings, prefix = spec.zone(zone), _prefix(name, zone)
             level: kube.PodSecurity = "privileged" if self._has_privilege(zone) else "baseline"
             made.append(self._namespace(f"{prefix}-jobs", str(settings.job_namespace), level))
-            if settings.docker_daemon or settings.buildkit_daemon:
+            if settings.has_daemon:
                 made.append(
                     self._namespace(
                         f"{prefix}-docker",
@@ -423,16 +424,11 @@ class RunnerPlatform(pulumi.ComponentResource):
     def _has_privilege(self, zone: str) -> bool:
         """Tell whether any container of a zone's jobs is privileged."""
         spec = self._spec
-        options = [
-            RunnerOptions(**spec.options(fleet))
-            for fleet in spec.fleets.values()
-            if fleet.zone == zone
-        ]
+        options = [spec.options(fleet) for fleet in spec.fleets.values() if fleet.zone == zone]
         if not spec.fleets:
-            options = [spec.runner]
-        return any(
-            option.enable_privileged_jobs or option.enable_privileged_services for option in options
-        )
+            options = [spec.runner.given()]
+        kinds = ("enable_privileged_jobs", "enable_privileged_services")
+        return any(option.get(kind) for option in options for kind in kinds)
 
     def _namespace(
         self, name: str, namespace: str, level: kube.PodSecurity, *, has_volume: bool = False
@@ -470,7 +466,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             if options.enable_metrics:
                 self._targets.append(_store_target(name, spec.namespaces.cache, options, minio))
             if spec.network.enable_policies:
-                self._open_store(f"{name}-cache")
+                self._open_store(f"{name}-cache", options)
             store: RunnerCacheArgs = {
                 "bucket": minio.bucket,
                 "server_address": minio.endpoint,
@@ -499,28 +495,19 @@ class RunnerPlatform(pulumi.ComponentResource):
             return external.runner_cache
         return None
 
-    def _open_store(self, store: str) -> None:
-        """Let the jobs of the other zones reach the in-cluster store, too."""
-        for zone in self._spec.zones:
+    def _open_store(self, store: str, options: MinioOptions) -> None:
+        """Let the other zones' jobs, and Prometheus, reach the in-cluster store, too."""
+        admitted: list[tuple[str, list[pulumi.Input[str]], int]] = [
+            (zone, [str(self._spec.zone(zone).job_namespace)], net.S3_PORT)
+            for zone in self._spec.zones
+        ]
+        if self._readers() and options.enable_metrics:
+            admitted.append(("metrics", self._readers(), ENGINES[options.engine].metrics_port))
+        for who, namespaces, port in admitted:
             net.policy(
-                f"{store}-{zone}",
+                f"{store}-{who}",
                 self._spec.namespaces.cache,
-                ingress=[
-                    {
-                        "from": [net.namespace_peer(str(self._spec.zone(zone).job_namespace))],
-                        "ports": net.ports(net.S3_PORT),
-                    }
-                ],
-                egress=[],
-                pods=kube.selector("minio", store),
-                opts=self._child(),
-            )
-        if self._readers() and self._targets:
-            port = SEAWEEDFS_METRICS_PORT if self._targets[0].port == "metrics" else net.S3_PORT
-            net.policy(
-                f"{store}-metrics",
-                self._spec.namespaces.cache,
-                ingress=net.metrics(self._readers(), port),
+                ingress=net.namespace_rule(namespaces, port),
                 egress=[],
                 pods=kube.selector("minio", store),
                 opts=self._child(),
@@ -535,7 +522,7 @@ class RunnerPlatform(pulumi.ComponentResource):
                 **args,
                 "runner_namespace": self._spec.namespaces.runner,
                 "service_account_names": [
-                    f"{name}-{fleet}" if fleet else name for fleet in self._spec.fleets or [""]
+                    _release_name(name, fleet) for fleet in self._spec.fleets or [""]
                 ],
             },
             opts=self._child(),
@@ -558,14 +545,12 @@ class RunnerPlatform(pulumi.ComponentResource):
 
     def _zone(self, name: str, zone: str, args: RunnerPlatformArgs) -> dict[str, Any]:
         """Declare a zone's daemon; return what its runners need of it."""
-        spec, settings = self._spec, self._spec.zone(zone)
+        settings = self._spec.zone(zone)
         given: Any = args if zone == DEFAULT_ZONE else args["zones"][zone]
         place: dict[str, Any] = {
             "namespace": settings.docker_namespace,
             "job_namespace": settings.job_namespace,
-            "cluster_domain": spec.network.cluster_domain,
-            "enable_network_policies": spec.network.enable_policies,
-            "egress_cidrs": spec.network.egress_cidrs,
+            **self._surroundings(),
         }
         own = given.get("docker_daemon") or given.get("buildkit_daemon") or {}
         if self._mirror:
@@ -631,6 +616,11 @@ def _store_target(
 
 def _folder(prefix: str) -> str:
     return f"{prefix.rstrip('/')}/"
+
+
+def _release_name(name: str, fleet: str) -> str:
+    """Return the name of a fleet's release; the name is empty where there are no fleets."""
+    return f"{name}-{fleet}" if fleet else name
 
 
 def _prefix(name: str, zone: str) -> str:

@@ -9,16 +9,14 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from . import _daemon as daemon
-from . import _kubernetes as kube
 from . import _network as net
-from ._inputs import concat, lift, sha256
+from ._inputs import lift
 from ._meta import token
 from ._specs import SharedDockerDaemonSpec
 from ._validation import quantity, validate
 from .gitlab_runner import ResourcesArgs
 
-SERVER_CERTS_PATH = "/docker-server"
-CLIENT_CERTS_PATH = "/docker-client"
+KIND = daemon.Kind("docker", net.DOCKER_PORT, "/var/lib/docker", "/etc/docker", 0o400)
 
 
 class DockerOptionsArgs(TypedDict):
@@ -116,29 +114,15 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
         super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self.docker_host = pulumi.Output.from_input(
-            concat("tcp://", daemon.host_name(name, spec), f":{net.DOCKER_PORT}")
-        )
+        self.docker_host = daemon.address(name, KIND, spec)
         self.namespace = pulumi.Output.from_input(spec.namespace)
-        certificates = daemon.certificates(name, "docker", spec, child)
-
-        service = kube.service(
-            name,
-            spec.namespace,
-            ("docker", name),
-            {"docker-tls": net.DOCKER_PORT},
-            resource_name=f"{name}-service",
-            opts=child,
-        )
-        self._stateful_set = self._daemon(name, spec, certificates, service)
+        certificates = daemon.certificates(name, KIND, spec, child)
+        self._stateful_set = self._daemon(name, spec, certificates)
         if spec.enable_network_policies:
-            readers = net.metrics(spec.metrics_namespaces, net.DOCKER_METRICS_PORT)
-            daemon.policy(name, spec, net.DOCKER_PORT, child, more_ingress=readers)
-        daemon.disruption_budget(name, "docker", spec, child)
-        # Jobs are pointed at the daemon only once it answers.
-        self.client_secret_name = pulumi.Output.all(
-            certificates.client.metadata["name"], self._stateful_set.id
-        ).apply(lambda known: str(known[0]))
+            readers = net.namespace_rule(spec.metrics_namespaces, net.DOCKER_METRICS_PORT)
+            daemon.policy(name, KIND, spec, child, more_ingress=readers)
+        daemon.disruption_budget(name, KIND, spec, child)
+        self.client_secret_name = daemon.client_secret_name(certificates, self._stateful_set)
         self.register_outputs(
             {
                 "docker_host": self.docker_host,
@@ -153,106 +137,56 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         return self._stateful_set
 
     def _daemon(
-        self,
-        name: str,
-        spec: SharedDockerDaemonSpec,
-        certificates: daemon.Certificates,
-        service: k8s.core.v1.Service,
+        self, name: str, spec: SharedDockerDaemonSpec, certificates: daemon.Certificates
     ) -> k8s.apps.v1.StatefulSet:
         settings = lift(
             lambda mirrors: json.dumps(daemon_json(spec, mirrors), sort_keys=True, indent=2),
             spec.registry_mirrors,
         )
         reserve = resources.files(__package__).joinpath("_docker_reserve.sh").read_text()
-        config_map = k8s.core.v1.ConfigMap(
-            f"{name}-config",
-            metadata={"name": f"{name}-config", "namespace": spec.namespace},
-            data={"daemon.json": settings, "reserve.sh": reserve},
-            opts=pulumi.ResourceOptions(parent=self),
+        container = daemon.container(
+            "docker",
+            KIND,
+            spec,
+            arguments=_arguments(spec.mtu),
+            over_socket=["docker", "--host=unix:///var/run/docker.sock", "version"],
+            over_tls=_version_over_tls(),
+            security_context={"privileged": True},
         )
-        metrics = [{"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT}]
-        data = {"name": "data", "mountPath": "/var/lib/docker"}
-        config = {"name": "config", "mountPath": "/etc/docker", "readOnly": True}
-        make_room = {
-            "name": "make-room",
-            "image": spec.image,
-            "imagePullPolicy": "IfNotPresent",
-            "command": ["/bin/sh", "/etc/docker/reserve.sh", data["mountPath"]],
-            "resources": {
-                "requests": {"cpu": "50m", "memory": "32Mi"},
-                "limits": {"cpu": "1", "memory": "128Mi"},
-            },
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "volumeMounts": [data, config],
-        }
-        container = {
-            "name": "docker",
-            "image": spec.image,
-            "imagePullPolicy": "IfNotPresent",
-            "args": _arguments(spec.mtu),
-            "ports": [
-                {"name": "docker-tls", "containerPort": net.DOCKER_PORT},
-                *(metrics if spec.metrics_namespaces else []),
-            ],
-            "startupProbe": {
-                "exec": {"command": _version_over_socket()},
-                "periodSeconds": 2,
-                "timeoutSeconds": 10,
-                # A full volume takes long to read.
-                "failureThreshold": 300,
-            },
-            "readinessProbe": {
-                "exec": {"command": _version_over_tls()},
-                "periodSeconds": 10,
-                "timeoutSeconds": 10,
-            },
-            "livenessProbe": {
-                "exec": {"command": _version_over_socket()},
-                "periodSeconds": 30,
-                "timeoutSeconds": 20,
-                "failureThreshold": 6,
-            },
-            "resources": spec.resources.kubernetes(),
-            "securityContext": {"privileged": True},
-            "volumeMounts": [
-                data,
-                config,
-                {"name": "server", "mountPath": SERVER_CERTS_PATH, "readOnly": True},
-                {"name": "probe", "mountPath": CLIENT_CERTS_PATH, "readOnly": True},
-            ],
-        }
-        # One pod: two daemons on one volume corrupt it.
-        return kube.stateful_set(
+        if spec.metrics_namespaces:
+            container["ports"].append({"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT})
+        return daemon.stateful_set(
             name,
-            spec.namespace,
-            ("docker", name),
-            {
-                "nodeSelector": spec.node_selector,
-                "tolerations": spec.tolerations,
-                "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
-                "initContainers": [make_room],
-                "containers": [container],
-                "volumes": [
-                    kube.config_volume("config", config_map),
-                    kube.secret_volume("server", certificates.server, 0o400),
-                    kube.secret_volume("probe", certificates.probe, 0o400),
-                ],
-            },
-            resource_name=f"{name}-daemon",
-            # The daemon reads neither again while it runs.
-            annotations={
-                "checksum/certificates": certificates.checksum,
-                "checksum/daemon-json": lift(sha256, settings),
-            },
-            volume_size=spec.volume_size,
-            storage_class_name=spec.storage_class_name,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[service]),
+            KIND,
+            spec,
+            certificates,
+            {"daemon.json": settings, "reserve.sh": reserve},
+            ("daemon-json", settings),
+            {"initContainers": [_make_room(spec.image)], "containers": [container]},
+            pulumi.ResourceOptions(parent=self),
         )
+
+
+def _make_room(image: str) -> dict[str, Any]:
+    """Return the container that lets the daemon start on a full volume."""
+    data, config, *_ = daemon.volume_mounts(KIND)
+    return {
+        "name": "make-room",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", f"{KIND.config_path}/reserve.sh", KIND.data_path],
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "32Mi"},
+            "limits": {"cpu": "1", "memory": "128Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [data, config],
+    }
 
 
 def _arguments(mtu: int) -> list[str]:
@@ -261,7 +195,7 @@ def _arguments(mtu: int) -> list[str]:
         "--host=unix:///var/run/docker.sock",
         f"--host=tcp://0.0.0.0:{net.DOCKER_PORT}",
         "--tlsverify",
-        *daemon.flags(SERVER_CERTS_PATH),
+        *daemon.flags(KIND.server_certs_path),
         f"--mtu={mtu}",
         # `--mtu` is for the default bridge alone; compose and buildx make networks of their own.
         f"--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}",
@@ -270,11 +204,7 @@ def _arguments(mtu: int) -> list[str]:
 
 def _version_over_tls() -> list[str]:
     address = f"--host=tcp://localhost:{net.DOCKER_PORT}"
-    return ["docker", address, "--tlsverify", *daemon.flags(CLIENT_CERTS_PATH), "version"]
-
-
-def _version_over_socket() -> list[str]:
-    return ["docker", "--host=unix:///var/run/docker.sock", "version"]
+    return ["docker", address, "--tlsverify", *daemon.flags(KIND.client_certs_path), "version"]
 
 
 def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[str, Any]:

@@ -69,10 +69,15 @@ def wait_until(what: str, check: Callable[[], bool], seconds: float = 180) -> No
         time.sleep(0.5)
 
 
+def labels_of(namespace: str, kind: str, name: str) -> str:
+    """Return the selector of a workload's pods, as kubectl takes it."""
+    selector = get(kind, namespace, name)["spec"]["selector"]["matchLabels"]
+    return ",".join(f"{key}={value}" for key, value in selector.items())
+
+
 def the_pod(namespace: str, kind: str, name: str) -> Any:
     """Return the one pod of a workload that is not going away."""
-    selector = get(kind, namespace, name)["spec"]["selector"]["matchLabels"]
-    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    labels = labels_of(namespace, kind, name)
 
     items = json.loads(cluster.kubectl("-n", namespace, "get", "pods", "-l", labels, "-o", "json"))[
         "items"
@@ -101,8 +106,7 @@ def scale(namespace: str, kind: str, name: str, replicas: int) -> None:
     if replicas:
         cluster.rollout(namespace, f"{kind}/{name}")
     else:
-        selector = get(kind, namespace, name)["spec"]["selector"]["matchLabels"]
-        labels = ",".join(f"{key}={value}" for key, value in selector.items())
+        labels = labels_of(namespace, kind, name)
         cluster.kubectl(
             "-n", namespace, "wait", "--for=delete", "pod", "-l", labels, "--timeout=120s"
         )

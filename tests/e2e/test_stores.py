@@ -21,12 +21,12 @@ import pulumi
 import pulumi_kubernetes as k8s
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
 from gitlab_runner_k8s import MinioCache
 from pulumi import automation as auto
 
 from lab import cluster, engine, images, process
 from lab.paths import KUBECONFIG
+from tests.e2e import denied
 from tests.engine.conftest import PROJECT, changes
 from tests.required import needs_lab
 
@@ -235,21 +235,9 @@ def test_a_job_needs_no_keys_but_a_signed_address(client: Any, authority: Path) 
     assert caught.value.code == 403
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda s: s.create_bucket(Bucket="mine"),
-        lambda s: s.list_objects_v2(Bucket="other"),
-        lambda s: s.put_object(Bucket="other", Key="x", Body=b"x"),
-        lambda s: s.delete_bucket(Bucket="runner"),
-        lambda s: s.put_bucket_policy(Bucket="runner", Policy="{}"),
-    ],
-    ids=["make", "list other", "write other", "delete", "set policy"],
-)
+@denied.CALLS
 def test_the_runner_does_nothing_else(client: Any, call: Any) -> None:
-    with pytest.raises(ClientError) as caught:
-        call(client)
-    assert caught.value.response["Error"]["Code"] == "AccessDenied"
+    denied.assert_denied(call, client)
 
 
 def test_who_does_not_trust_the_authority_is_not_served(store: Deployed) -> None:

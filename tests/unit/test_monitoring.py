@@ -9,6 +9,7 @@ import promql_parser as promql
 import pulumi
 import pytest
 from gitlab_runner_k8s import MonitoringArgs, _monitoring
+from gitlab_runner_k8s import _network as net
 from gitlab_runner_k8s._monitoring import Target
 from gitlab_runner_k8s._specs import MonitoringSpec
 from gitlab_runner_k8s._validation import ArgsError, validate
@@ -291,7 +292,8 @@ def test_grafana_finds_the_dashboard() -> None:
 
 def test_only_prometheus_reaches_the_metrics() -> None:
     spec = validate(MonitoringSpec, {"prometheus_namespace": "observability"}, "monitoring")
-    assert _monitoring.ingress_rule(spec, 9252) == {
+    (rule,) = net.namespace_rule([spec.prometheus_namespace], 9252)
+    assert rule == {
         "from": [
             {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}
         ],
