@@ -341,26 +341,31 @@ def _built(image: Image) -> dict[str, str]:
     return known
 
 
-def build_all() -> None:
-    """Build every image that is missing or whose contents have changed."""
+def build(image: Image) -> None:
+    """Build an image that is missing or whose contents have changed."""
     IMAGES.mkdir(parents=True, exist_ok=True)
+    fingerprint = _fingerprint(image)
+    if _built(image).get("fingerprint") == fingerprint:
+        return
+    with step(f"building image {image.name}"):
+        rootfs = _debootstrap(image) if image.suite else None
+        layer = IMAGES / f"{image.key}.layer"
+        _write_layer(image, layer, rootfs)
+        digest = write_oci(image, layer, image.archive)
+        layer.unlink()
+        if rootfs:
+            shutil.rmtree(rootfs)
+    size = image.archive.stat().st_size / 1e6
+    say(f"  built image {image.name}: {size:.0f} MB")
+    image.archive.with_suffix(".json").write_text(
+        json.dumps({"fingerprint": fingerprint, "digest": digest})
+    )
+
+
+def build_all() -> None:
+    """Build every image of the lab."""
     for image in ALL:
-        fingerprint = _fingerprint(image)
-        if _built(image).get("fingerprint") == fingerprint:
-            continue
-        with step(f"building image {image.name}"):
-            rootfs = _debootstrap(image) if image.suite else None
-            layer = IMAGES / f"{image.key}.layer"
-            _write_layer(image, layer, rootfs)
-            digest = write_oci(image, layer, image.archive)
-            layer.unlink()
-            if rootfs:
-                shutil.rmtree(rootfs)
-        size = image.archive.stat().st_size / 1e6
-        say(f"  built image {image.name}: {size:.0f} MB")
-        image.archive.with_suffix(".json").write_text(
-            json.dumps({"fingerprint": fingerprint, "digest": digest})
-        )
+        build(image)
 
 
 def find(key: str) -> Image:
