@@ -21,6 +21,7 @@ from lab.jobs import ci, launcher, manager
 from lab.jobs.model import Git, Result
 from lab.jobs.remote import execute
 from lab.jobs.trace import Trace
+from lab.toolchain import tool
 from lab.verify import read_trace
 
 _TIMEOUT = 900
@@ -283,7 +284,7 @@ def versions(bench: Bench) -> dict[str, str]:
         "docker": in_daemon("docker", "version", "--format", "{{.Server.Version}}"),
         "buildx": in_daemon("docker", "buildx", "version").split()[1],
         "storage driver": in_daemon("docker", "info", "--format", "{{.Driver}}"),
-        "pulumi": node.run(str(cluster.BIN / "pulumi"), "version").strip(),
+        "pulumi": node.run(str(tool("pulumi")), "version").strip(),
         "images": ", ".join(sorted(image.name.rpartition("/")[2] for image in images.ALL)),
         **cpu,
     }

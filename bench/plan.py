@@ -53,8 +53,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Network:
-    """Rates in Mbit/s: of what is outside of the cluster (registry, index), and of the services
-    in it (mirror, store)."""
+    """Rates in Mbit/s: outside of the cluster (registry, index), and inside (mirror, store)."""
 
     key: str
     title: str
@@ -232,9 +231,7 @@ WORKLOADS = (
         "deps/version.h",
         "//",
     ),
-    Workload(
-        "big", "(c) a big base image", "big", "src/version.sh", "deps/version.sh", "#"
-    ),
+    Workload("big", "(c) a big base image", "big", "src/version.sh", "deps/version.sh", "#"),
 )
 
 SITUATIONS = {
