@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import pulumi
@@ -12,9 +13,12 @@ from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
 from ._inputs import concat, lift, sha256
-from ._specs import BuildKitDaemonSpec, SharedDockerDaemonSpec
+from ._specs import DAEMON_STOP_SECONDS, BuildKitDaemonSpec, SharedDockerDaemonSpec
 
 Daemon = SharedDockerDaemonSpec | BuildKitDaemonSpec
+_DRAIN = "drain.sh"
+_START_SECONDS = 600
+"""What a full volume may take to be read."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ def flags(directory: str) -> list[str]:
     return [f"--{flag}={directory}/{file}" for flag, file in names]
 
 
+def script(name: str) -> str:
+    """Return a shell script of the package."""
+    return resources.files(__package__).joinpath(f"_{name}.sh").read_text()
+
+
 def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
     """Return the mounts of the daemon's volume, its configuration and its certificates."""
     read_only = {
@@ -132,6 +141,7 @@ def container(
     It has started, and lives, as long as a call over its own socket goes through; it is ready when
     one with mutual TLS does.
     """
+    drain_seconds = spec.termination_grace_period_seconds - DAEMON_STOP_SECONDS
     return {
         "name": name,
         "image": spec.image,
@@ -142,8 +152,7 @@ def container(
             "exec": {"command": over_socket},
             "periodSeconds": 2,
             "timeoutSeconds": 10,
-            # A full volume takes long to read.
-            "failureThreshold": 300,
+            "failureThreshold": _START_SECONDS // 2,
         },
         "readinessProbe": {
             "exec": {"command": over_tls},
@@ -155,6 +164,21 @@ def container(
             "periodSeconds": 30,
             "timeoutSeconds": 20,
             "failureThreshold": 6,
+        },
+        # The pod is terminating while this runs, and still ready: kube-proxy sends it new
+        # connections as long as the Service has no other endpoint (KEP-1669), so that jobs that
+        # start meanwhile need not wait for its successor.
+        "lifecycle": {
+            "preStop": {
+                "exec": {
+                    "command": [
+                        "/bin/sh",
+                        f"{kind.config_path}/{_DRAIN}",
+                        str(kind.port),
+                        str(drain_seconds),
+                    ]
+                }
+            }
         },
         "resources": spec.resources.kubernetes(),
         "securityContext": security_context,
@@ -195,10 +219,12 @@ def stateful_set(
     config_map = k8s.core.v1.ConfigMap(
         f"{name}-config",
         metadata={"name": f"{name}-config", "namespace": spec.namespace},
-        data=files,
+        data={**files, _DRAIN: script("daemon_drain")},
         opts=opts,
     )
     title, text = settings
+    # The old pod drains before the new one starts; the provider itself would wait for 10 minutes.
+    patience = f"{spec.termination_grace_period_seconds + _START_SECONDS + 300}s"
     # One pod: two daemons on one volume corrupt it.
     return kube.stateful_set(
         name,
@@ -223,7 +249,15 @@ def stateful_set(
         },
         volume_size=spec.volume_size,
         storage_class_name=spec.storage_class_name,
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[service])),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=[service],
+                custom_timeouts=pulumi.CustomTimeouts(
+                    create=patience, update=patience, delete=patience
+                ),
+            ),
+        ),
     )
 
 

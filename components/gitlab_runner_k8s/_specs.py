@@ -159,6 +159,7 @@ class RunnerOptions(v.Spec):
     feature_flags: dict[v.FeatureFlag, bool] = {}
     extra_config: v.ExtraConfig | None = None
     poll_timeout_seconds: Annotated[v.Seconds, Field(ge=30)] = 600
+    daemon_wait_seconds: Annotated[v.Seconds, Field(le=3600)] = 300
     check_interval_seconds: Annotated[v.Seconds, Field(ge=1)] = 3
     maximum_job_timeout_seconds: Annotated[v.Seconds, Field(ge=600)] = 3600
     gitlab_outage_tolerance_minutes: Annotated[v.Whole, Field(ge=3, le=24 * 60)] = 30
@@ -440,6 +441,10 @@ class S3CacheSpec(S3Options):
     service_account_names: list[v.ResourceName] = ["gitlab-runner"]
 
 
+DAEMON_STOP_SECONDS = 20
+"""What a daemon gets to stop once it is drained: dockerd gives its containers 15."""
+
+
 class DaemonOptions(v.Spec):
     """What a user chooses about a daemon that builds for all jobs."""
 
@@ -470,6 +475,11 @@ class DaemonOptions(v.Spec):
             yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
         if self.certificate_validity_hours >= self.ca_validity_hours:
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
+        if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
+            yield (
+                "termination_grace_period_seconds must be from 30 to 86400 (a day): "
+                f"{DAEMON_STOP_SECONDS} of them are left to the daemon itself; change it"
+            )
 
 
 class DaemonPlace(v.Spec):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -67,7 +66,8 @@ class DockerOptionsArgs(TypedDict):
     ca_validity_hours: NotRequired[int]
     """Hours for which the authority is valid. Default: 87600, 10 years."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400. It stops
+    once no client is connected, and 20 seconds before the end in any case. Default: 600."""
 
 
 class SharedDockerDaemonArgs(DockerOptionsArgs):
@@ -143,7 +143,6 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             lambda mirrors: json.dumps(daemon_json(spec, mirrors), sort_keys=True, indent=2),
             spec.registry_mirrors,
         )
-        reserve = resources.files(__package__).joinpath("_docker_reserve.sh").read_text()
         container = daemon.container(
             "docker",
             KIND,
@@ -160,7 +159,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             KIND,
             spec,
             certificates,
-            {"daemon.json": settings, "reserve.sh": reserve},
+            {"daemon.json": settings, "reserve.sh": daemon.script("docker_reserve")},
             ("daemon-json", settings),
             {"initContainers": [_make_room(spec.image)], "containers": [container]},
             pulumi.ResourceOptions(parent=self),

@@ -323,6 +323,16 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "whole",
     ),
     ("B31", runner(check_interval_seconds=-1), "runner.check_interval_seconds:", "must be"),
+    ("B31", runner(daemon_wait_seconds=3601), "runner.daemon_wait_seconds:", "must be"),
+    *[
+        (
+            "B31",
+            daemon(termination_grace_period_seconds=seconds),
+            "docker_daemon: termination_grace_period_seconds must be from 30 to 86400",
+            "20 of them are left",
+        )
+        for seconds in (0, 29, 86401)
+    ],
     *[
         (
             "B32",
