@@ -14,11 +14,9 @@ from gitlab_runner_k8s._config_toml import RunnerConfig, config
 from tests.harness import Recorder, deploy
 
 GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
-DAEMONS: dict[str, Callable[..., Any]] = {
-    "docker": lambda **options: SharedDockerDaemon(
-        "build", {"accept_shared_nodes": True, **options}
-    ),
-    "buildkit": lambda **options: BuildKitDaemon("build", options),  # type: ignore[misc]
+DAEMONS: dict[str, Callable[[Any], Any]] = {
+    "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
+    "buildkit": lambda options: BuildKitDaemon("build", options),
 }
 SHELLS = ["dash", "bash"]
 
@@ -29,7 +27,7 @@ def pod(recorder: Recorder) -> Any:
 
 @pytest.mark.parametrize("kind", DAEMONS)
 def test_every_script_is_where_it_is_called(kind: str) -> None:
-    recorder = deploy(lambda: DAEMONS[kind]())
+    recorder = deploy(lambda: DAEMONS[kind]({}))
     found = pod(recorder)
     files = recorder.one(":ConfigMap").plain["data"]
     containers = [*found.get("initContainers", []), *found["containers"]]
@@ -50,7 +48,7 @@ def test_every_script_is_where_it_is_called(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "port"), [("docker", "2376"), ("buildkit", "1234")])
 def test_the_daemon_has_time_to_stop_after_the_drain(kind: str, port: str) -> None:
-    recorder = deploy(lambda: DAEMONS[kind](termination_grace_period_seconds=100))
+    recorder = deploy(lambda: DAEMONS[kind]({"termination_grace_period_seconds": 100}))
     found = pod(recorder)
     assert found["terminationGracePeriodSeconds"] == 100
     (container,) = found["containers"]
@@ -59,7 +57,7 @@ def test_the_daemon_has_time_to_stop_after_the_drain(kind: str, port: str) -> No
 
 @pytest.mark.parametrize("kind", DAEMONS)
 def test_an_update_waits_for_the_drain(kind: str) -> None:
-    recorder = deploy(lambda: DAEMONS[kind](termination_grace_period_seconds=3600))
+    recorder = deploy(lambda: DAEMONS[kind]({"termination_grace_period_seconds": 3600}))
     timeouts = recorder.one(":StatefulSet").request.customTimeouts
     assert int(timeouts.update.removesuffix("s")) >= 3600 + 600
     assert timeouts.create == timeouts.delete == timeouts.update
@@ -164,7 +162,7 @@ def job(
     (tools / "sleep").write_text("#!/bin/sh\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
-    text = script(**fields)
+    commands = script(**fields)
     environment = {
         "PATH": f"{tools}:/usr/bin:/bin",
         "DOCKER_HOST": host,
@@ -172,7 +170,7 @@ def job(
         "BUILDKIT_CERT_PATH": "/buildkit-certs",
     }
     return subprocess.run(
-        [shell, "-c", f"set -e\n{text}\necho the job goes on"],
+        [shell, "-c", f"set -e\n{commands}\necho the job goes on"],
         env=environment,
         capture_output=True,
         text=True,

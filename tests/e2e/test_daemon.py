@@ -1,0 +1,117 @@
+"""A shared daemon that restarts, on the lab: it waits for its builds, and jobs wait for it."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from lab import engine, gitlab, up
+from lab.jobs import Git, Job, Result, find, run
+from lab.jobs.manager import Manager
+from lab.paths import KUBECONFIG
+from tests.e2e.test_faults import BASE, DOCKER, RUNNER, scale, the_pod, uid, wait_until
+from tests.e2e.test_platform import PREFIX, Select, changed, get
+from tests.required import needs_lab
+
+pytestmark = pytest.mark.lab
+WAITS = "waiting for the shared daemon"
+DOCKERFILE = f"{BASE}\nRUN echo kept > /kept\nARG SLOW=0\nRUN echo slow-step && sleep $SLOW\n"
+
+
+@pytest.fixture(scope="module")
+def select() -> Iterator[Select]:
+    needs_lab()
+    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
+        yield lambda changes=None: up.select(environment, changes)
+
+
+@dataclass
+class Started:
+    """A job that runs in a thread of its own."""
+
+    command: str
+    until: str = ""
+    """Text of a line that sets `seen`."""
+    seen: threading.Event = field(default_factory=threading.Event)
+    manager: Manager | None = None
+    result: list[Result] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        git = Git(gitlab.REPOSITORY, gitlab.push({"Dockerfile": DOCKERFILE.encode()}))
+        project = gitlab.PROJECT
+        job = Job(960, "daemon", git, 43, project, (self.command,), timeout_seconds=300)
+        self.result.append(run(self.manager or find(RUNNER, RUNNER), job, self._note))
+
+    def _note(self, line: str) -> None:
+        if self.until and self.until in line:
+            self.seen.set()
+
+    def end(self) -> Result:
+        self.thread.join(300)
+        assert self.result, "the job did not end"
+        return self.result[0]
+
+
+def build(slow: int) -> str:
+    return f"docker build --progress plain --build-arg SLOW={slow} ."
+
+
+def is_terminating(name: str) -> bool:
+    items = get("pods", DOCKER)["items"]
+    (pod,) = [item for item in items if item["metadata"]["name"] == name]
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
+    """F7: the daemon waits for a build, jobs that start meanwhile wait for it, and none fails."""
+    assert Started(build(0)).end().succeeded
+    before = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    renewed = select({f"{PREFIX}dockerDaemon": {**settings, "certificateValidityHours": 2001}})
+    summary: list[dict[str, int]] = []
+    # The step itself has its number before it, the Dockerfile's text has not.
+    long = Started(build(45), until="] RUN echo slow-step")
+    assert long.seen.wait(120), "the build did not come to its slow step"
+    update = threading.Thread(target=lambda: summary.append(changed(renewed.up())))
+    update.start()
+    try:
+        wait_until("the daemon is told to stop", lambda: is_terminating(before["name"]))
+        assert not long.result, "the build ended too early for the test"
+        # The first finds the old daemon, which still takes what comes; the second finds none.
+        results = [Started(build(1))]
+        long.end()
+        results.append(Started(build(2)))
+        ended = [job.end() for job in [long, *results]]
+    finally:
+        update.join(400)
+        select().up()
+    assert [result.failure_reason for result in ended] == ["", "", ""], ended
+    assert all("CACHED" in result.text for result in ended)
+    (done,) = summary
+    assert done["replace"] == 2, "the server's and the client's certificate"
+    assert uid(DOCKER, "statefulset", DOCKER) != before["uid"]
+
+
+def test_a_job_waits_for_the_daemon_and_fails_where_there_is_none() -> None:
+    scale(DOCKER, "statefulset", DOCKER, 0)
+    try:
+        waiting = Started(build(0), until=WAITS)
+        assert waiting.seen.wait(120)
+        manager = find(RUNNER, RUNNER)
+        commands = manager.runner["pre_build_script"]
+        assert "seconds=300\n" in commands
+        impatient = commands.replace("seconds=300\n", "seconds=5\n")
+        changed_manager = replace(manager, runner={**manager.runner, "pre_build_script": impatient})
+        failed = Started(build(0), manager=changed_manager).end()
+    finally:
+        scale(DOCKER, "statefulset", DOCKER, 1)
+    assert failed.failure_reason == "script_failure"
+    assert "ERROR: the shared daemon has not answered for 5 s:" in failed.text
+    assert "$ docker build" not in failed.text
+    result = waiting.end()
+    assert result.succeeded, result.text
