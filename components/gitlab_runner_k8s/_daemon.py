@@ -1,7 +1,7 @@
 """What the daemons that build for all jobs have in common: certificates, network, disruption."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -31,6 +31,12 @@ class Kind:
     config_path: str
     key_mode: int
     """Mode of the files with keys, for whoever the daemon runs as."""
+    user: int = 0
+    """Whom the daemon's pod runs as, and who owns its volume; 0 is left to the image."""
+    pod_suffix: str = ""
+    """What the pod's name, and that of its volume, have behind the component's."""
+    scratch: Mapping[str, str] = field(default_factory=dict)
+    """Folders that the daemon writes to and nobody keeps, by the name of their volume."""
 
     @property
     def server_certs_path(self) -> str:
@@ -114,7 +120,7 @@ def script(name: str) -> str:
 
 
 def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
-    """Return the mounts of the daemon's volume, its configuration and its certificates."""
+    """Return the mounts of the daemon's volume, its configuration, certificates and scratch."""
     read_only = {
         "config": kind.config_path,
         "server": kind.server_certs_path,
@@ -123,6 +129,7 @@ def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
     return [
         {"name": "data", "mountPath": kind.data_path},
         *({"name": n, "mountPath": path, "readOnly": True} for n, path in read_only.items()),
+        *({"name": n, "mountPath": path} for n, path in kind.scratch.items()),
     ]
 
 
@@ -131,10 +138,12 @@ def container(
     kind: Kind,
     spec: Daemon,
     *,
+    image: str,
     arguments: list[str],
     over_socket: list[str],
     over_tls: list[str],
     security_context: dict[str, Any],
+    environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the daemon's container.
 
@@ -144,9 +153,14 @@ def container(
     drain_seconds = spec.termination_grace_period_seconds - DAEMON_STOP_SECONDS
     return {
         "name": name,
-        "image": spec.image,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
+        **(
+            {"env": [{"name": key, "value": value} for key, value in environment.items()]}
+            if environment
+            else {}
+        ),
         "ports": [{"name": f"{kind.component}-tls", "containerPort": kind.port}],
         "startupProbe": {
             "exec": {"command": over_socket},
@@ -225,9 +239,18 @@ def stateful_set(
     title, text = settings
     # The old pod drains before the new one starts; the provider itself would wait for 10 minutes.
     patience = f"{spec.termination_grace_period_seconds + _START_SECONDS + 300}s"
+    # The volume's root keeps the group that the kubelet gave it: it need not be set again, on every
+    # file of every layer, when the pod starts.
+    security = {
+        "runAsUser": kind.user,
+        "runAsGroup": kind.user,
+        "runAsNonRoot": True,
+        "fsGroup": kind.user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
     # One pod: two daemons on one volume corrupt it.
     return kube.stateful_set(
-        name,
+        f"{name}{kind.pod_suffix}",
         spec.namespace,
         (kind.component, name),
         {
@@ -238,10 +261,13 @@ def stateful_set(
                 kube.config_volume("config", config_map),
                 kube.secret_volume("server", known.server, kind.key_mode),
                 kube.secret_volume("probe", known.probe, kind.key_mode),
+                *({"name": volume, "emptyDir": {}} for volume in kind.scratch),
             ],
+            **({"securityContext": security} if kind.user else {}),
             **pod,
         },
         resource_name=f"{name}-daemon",
+        service_name=name,
         # The daemon reads neither again while it runs.
         annotations={
             "checksum/certificates": known.checksum,

@@ -502,7 +502,8 @@ def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str
 class DockerOptions(DaemonOptions):
     """What a user chooses about the shared daemon."""
 
-    image: v.DockerImageReference = _pins.DOCKER_DAEMON_IMAGE
+    image: v.DockerImageReference | None = None
+    isolation: Literal["privileged", "rootless"] = "privileged"
     mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     accept_shared_nodes: bool = False
     metrics_namespaces: list[v.Namespace] = []
@@ -510,10 +511,39 @@ class DockerOptions(DaemonOptions):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         if not self.node_selector and not self.accept_shared_nodes:
-            yield (
-                "node_selector must name nodes of the daemon's own: whoever can run a job is root "
-                "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
+            danger = (
+                "its pod is privileged, though the daemon is not root"
+                if self.is_rootless
+                else "whoever can run a job is root there"
             )
+            yield (
+                f"node_selector must name nodes of the daemon's own: {danger}; set it, or set "
+                "accept_shared_nodes to accept that for the nodes of others"
+            )
+        official = self.image is not None and v.Image(self.image)
+        if official and official.repository == "library/docker":
+            is_rootless = str(official.tag).endswith("-dind-rootless")
+            if is_rootless != self.is_rootless:
+                yield (
+                    f"image ({official.tag}) must be of the isolation '{self.isolation}'; remove "
+                    f"it, or use {self.default_image}"
+                )
+        architecture = self.node_selector.get("kubernetes.io/arch", "amd64")
+        if self.is_rootless and architecture not in {"amd64", "arm64"}:
+            yield (
+                f"node_selector.kubernetes.io/arch ({architecture}) must be amd64 or arm64 for the "
+                "isolation 'rootless', whose image there is for those alone; change it"
+            )
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the daemon runs without root."""
+        return self.isolation == "rootless"
+
+    @property
+    def default_image(self) -> str:
+        """The pinned image of the isolation."""
+        return _pins.DOCKER_ROOTLESS_IMAGE if self.is_rootless else _pins.DOCKER_DAEMON_IMAGE
 
 
 class SharedDockerDaemonSpec(DaemonPlace, DockerOptions):

@@ -133,6 +133,7 @@ class BuildKitDaemon(pulumi.ComponentResource):
             "buildkitd",
             KIND,
             spec,
+            image=spec.image,
             arguments=[
                 f"--config={KIND.config_path}/buildkitd.toml",
                 f"--addr={_SOCKET}",

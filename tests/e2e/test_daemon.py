@@ -1,16 +1,18 @@
 """A shared daemon that restarts, on the lab: it waits for its builds, and jobs wait for it."""
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
-from lab import engine, gitlab, up
+from lab import cluster, engine, gitlab, up
 from lab.jobs import Git, Job, Result, find, run
 from lab.jobs.manager import Manager
 from lab.paths import KUBECONFIG
-from tests.e2e.test_faults import BASE, DOCKER, RUNNER, scale, the_pod, uid, wait_until
+from tests.e2e.test_faults import BASE, DOCKER, RUNNER, exec_in, scale, the_pod, uid, wait_until
 from tests.e2e.test_platform import PREFIX, Select, changed, get
 from tests.required import needs_lab
 
@@ -115,3 +117,38 @@ def test_a_job_waits_for_the_daemon_and_fails_where_there_is_none() -> None:
     assert "$ docker build" not in failed.text
     result = waiting.end()
     assert result.succeeded, result.text
+
+
+@pytest.fixture
+def interfaces() -> Iterator[None]:
+    """Let others than root make network interfaces, as udev does: RootlessKit makes one."""
+    device = Path("/dev/net/tun")
+    mode = device.stat().st_mode
+    device.chmod(0o666)
+    yield
+    device.chmod(mode)
+
+
+def test_a_rootless_daemon_builds_and_runs(select: Select, interfaces: None) -> None:
+    """The daemon has a volume of its own, and what the privileged one has built is kept."""
+    assert Started(build(0)).end().succeeded
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    rootless = {f"{PREFIX}dockerDaemon": {**settings, "isolation": "rootless"}}
+    name = f"{DOCKER}-rootless"
+    try:
+        select(rootless).up()
+        pod = the_pod(DOCKER, "statefulset", name)["metadata"]["name"]
+        users = exec_in(DOCKER, pod, "grep -h -A8 '^Name:.dockerd' /proc/[0-9]*/status")
+        assert re.findall(r"^Uid:\t(\d+)", users, re.MULTILINE) == ["1000"]
+        first = Started(f"{build(1)} --tag rootless && docker run --rm rootless id -u").end()
+        assert first.succeeded, first.text
+        assert [line.text for line in first.trace if line.text == "0"], "root, in the container"
+        again = Started(build(2)).end()
+        assert again.succeeded, again.text
+        assert "CACHED" in again.text
+    finally:
+        select().up()
+        cluster.kubectl("-n", DOCKER, "delete", "pvc", f"data-{name}-0", "--ignore-not-found")
+    kept = Started(build(0)).end()
+    assert kept.succeeded, kept.text
+    assert "CACHED" in kept.text

@@ -49,6 +49,14 @@ def platform() -> Recorder:
     args: Any = {
         "gitlab_url": "https://gitlab.example.com",
         "docker_daemon": {"node_selector": {"gitlab-runner/docker": "true"}},
+        "zones": {
+            "rootless": {
+                "docker_daemon": {
+                    "isolation": "rootless",
+                    "node_selector": {"gitlab-runner/docker": "true"},
+                }
+            }
+        },
     }
 
     def program() -> None:

@@ -17,6 +17,7 @@ BARS = {
     "Deployment.gitlab-runner.": 2,
     "gitlab-runner-cache.": 0,
     "StatefulSet.gitlab-runner-docker.": 9,
+    "StatefulSet.gitlab-runner-docker-rootless.": 6,
     "AWS::S3::": 2,
 }
 """How many findings a part may have at most, whatever the reasons; by a part of objects' names."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon
+from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon, _pins
 from gitlab_runner_k8s._config_toml import RunnerConfig, config
 
 from tests.harness import Recorder, deploy
@@ -25,9 +25,10 @@ def pod(recorder: Recorder) -> Any:
     return recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
 
 
-@pytest.mark.parametrize("kind", DAEMONS)
+@pytest.mark.parametrize("kind", [*DAEMONS, "rootless"])
 def test_every_script_is_where_it_is_called(kind: str) -> None:
-    recorder = deploy(lambda: DAEMONS[kind]({}))
+    options = {"isolation": "rootless"} if kind == "rootless" else {}
+    recorder = deploy(lambda: DAEMONS.get(kind, DAEMONS["docker"])(options))
     found = pod(recorder)
     files = recorder.one(":ConfigMap").plain["data"]
     containers = [*found.get("initContainers", []), *found["containers"]]
@@ -61,6 +62,62 @@ def test_an_update_waits_for_the_drain(kind: str) -> None:
     timeouts = recorder.one(":StatefulSet").request.customTimeouts
     assert int(timeouts.update.removesuffix("s")) >= 3600 + 600
     assert timeouts.create == timeouts.delete == timeouts.update
+
+
+ROOTLESS: dict[str, Any] = {"isolation": "rootless", "accept_shared_nodes": True}
+
+
+def test_the_rootless_daemon_is_not_root() -> None:
+    recorder = deploy(lambda: DAEMONS["docker"](ROOTLESS))
+    found = pod(recorder)
+    security = found["securityContext"]
+    assert (security["runAsUser"], security["runAsNonRoot"]) == (1000, True)
+    assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
+    (container,) = found["containers"]
+    (make_room,) = found["initContainers"]
+    for one in (container, make_room):
+        assert one["image"] == _pins.DOCKER_ROOTLESS_IMAGE
+        assert "runAsUser" not in one["securityContext"]
+    modes = [one["secret"]["defaultMode"] for one in found["volumes"] if "secret" in one]
+    assert modes == [0o440, 0o440]
+
+
+def test_the_rootless_daemon_is_reached_by_mutual_tls_alone() -> None:
+    recorder = deploy(lambda: DAEMONS["docker"]({**ROOTLESS, "mtu": 1400}))
+    (container,) = pod(recorder)["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_MTU"] == "1400"
+    assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"] == "--publish=0.0.0.0:2376:2376/tcp"
+    arguments = container["args"]
+    socket = f"unix://{environment['XDG_RUNTIME_DIR']}/docker.sock"
+    assert [text for text in arguments if text.startswith("--host=")] == [
+        f"--host={socket}",
+        "--host=tcp://0.0.0.0:2376",
+    ]
+    assert "--tlsverify" in arguments
+    assert f"--host={socket}" in container["livenessProbe"]["exec"]["command"]
+    mounts = [one["mountPath"] for one in container["volumeMounts"]]
+    for flag in ("config-file", "data-root", "tlscacert", "tlscert", "tlskey"):
+        (path,) = [text.partition("=")[2] for text in arguments if text.startswith(f"--{flag}=")]
+        assert path.rpartition("/")[0] in mounts
+
+
+def test_the_rootless_daemons_metrics_leave_its_network() -> None:
+    options = {**ROOTLESS, "metrics_namespaces": ["monitoring"]}
+    (container,) = pod(deploy(lambda: DAEMONS["docker"](options)))["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert "9323:9323/tcp" in environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"]
+
+
+def test_another_isolation_gets_another_volume_and_the_same_address() -> None:
+    names, services = set(), set()
+    for options in ({"accept_shared_nodes": True}, ROOTLESS):
+        recorder = deploy(lambda options=options: DAEMONS["docker"](options))  # type: ignore[misc]
+        names.add(recorder.one("PersistentVolumeClaimPatch").plain["metadata"]["name"])
+        services.add(recorder.one(":Service").plain["metadata"]["name"])
+        assert recorder.one(":StatefulSet").plain["spec"]["serviceName"] == "build"
+    assert names == {"data-build-0", "data-build-rootless-0"}
+    assert services == {"build"}
 
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
