@@ -63,10 +63,11 @@ def build(slow: int) -> str:
     return f"docker build --progress plain --build-arg SLOW={slow} ."
 
 
-def is_terminating(name: str) -> bool:
-    items = get("pods", DOCKER)["items"]
-    (pod,) = [item for item in items if item["metadata"]["name"] == name]
-    return "deletionTimestamp" in pod["metadata"]
+def still_serves() -> bool:
+    """Tell whether the daemon is told to stop, and the Service has it all the same."""
+    slices = get("endpointslices", DOCKER)["items"]
+    conditions = [one["conditions"] for each in slices for one in each.get("endpoints") or []]
+    return conditions == [{"ready": False, "serving": True, "terminating": True}]
 
 
 def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
@@ -82,7 +83,7 @@ def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
     update = threading.Thread(target=lambda: summary.append(changed(renewed.up())))
     update.start()
     try:
-        wait_until("the daemon is told to stop", lambda: is_terminating(before["name"]))
+        wait_until("the daemon drains", still_serves)
         assert not long.result, "the build ended too early for the test"
         # The first finds the old daemon, which still takes what comes; the second finds none.
         results = [Started(build(1))]
