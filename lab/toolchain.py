@@ -1,6 +1,7 @@
 """The programs that the lab needs, built once from pinned Go modules."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -118,11 +119,11 @@ def _installed_pulumi() -> str | None:
 
 def module_file(folder: str, module: str, path: str) -> Path:
     """Return a file of a module of which a part is built, as its author has it."""
-    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
+    command = ["go", "mod", "download", "-json", module]
     found = subprocess.run(
         command, cwd=ROOT / "lab/tools" / folder, capture_output=True, text=True, check=True
     )
-    return Path(found.stdout.strip()) / path
+    return Path(json.loads(found.stdout)["Dir"]) / path
 
 
 def _sources(part: Part) -> list[Path]:
