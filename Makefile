@@ -71,6 +71,7 @@ bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a che
 	@touch $@
 
 e2e: setup ## Tests on the running lab
+	@$(PY) -m lab extras
 	@$(PY) -m pytest tests/e2e
 
 lint: setup ## Format and lint, without changes

@@ -43,7 +43,7 @@ def _root(key: str) -> None:
     """Take the layer out of an image of the lab."""
     plain, packed = _files(key)
     image = PYTHON if key == PYTHON.key else images.find(key)
-    images.build(image)
+    images.build_all([image])
     with tarfile.open(image.archive) as archive:
         index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
         path = images.blob_path(index["manifests"][0]["digest"])

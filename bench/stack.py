@@ -14,7 +14,7 @@ from pulumi import automation as auto
 
 from bench import bases, node
 from lab import cluster, engine, gitlab, images, up
-from lab.console import step
+from lab.console import LabError, step
 from lab.jobs import manager
 from lab.paths import KUBECONFIG, ROOT
 
@@ -48,8 +48,11 @@ _DOCKER_DATA = """
 
 
 def has_buildkit() -> bool:
-    """Tell whether the lab has an image of buildkitd."""
-    return any(image.key == "buildkit" for image in images.ALL)
+    """Tell whether the lab has an image of buildkitd (`python -m lab extras`)."""
+    try:
+        return bool(images.reference("buildkit"))
+    except LabError:
+        return False
 
 
 def _runner() -> dict[str, Any]:
