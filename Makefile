@@ -61,6 +61,7 @@ policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own 
 	@touch $@
 
 bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a check; MINUTES=: a part)
+	@$(if $(QUICK),,$(PY) -m lab extras)
 	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  --charts .cache/bench-venv/bin/python
 

@@ -25,7 +25,7 @@ _GC_SECONDS = 75
 def at_once(bench: stack.Bench, bank: measure.Bank, way: plan.Way, count: int) -> dict[str, Any]:
     """Run jobs of the small service at the same time, each with a source line of its own."""
     project, is_new = bank.project(way, plan.workload("service"))
-    if is_new:
+    if is_new and way.keeps != "nothing":
         bank.build(project, "nothing")
     results: list[dict[str, Any]] = []
     failures: list[str] = []

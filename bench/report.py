@@ -334,11 +334,11 @@ def _dependency_seconds(data: Data) -> str:
     return seconds_text(found.median) if found else "–"
 
 
-_RULE = """How often a cell is measured follows a rule (`bench/plan.py`): on workload (b) at
-1 Gbit/s nothing changed and one source line changed five times, the other situations three
-times; a way that keeps nothing does the same work in each situation, so only "nothing changed"
-is repeated; the other workloads three times and once; the slower networks twice, and there only
-what the rate can change. `n` stands beside each number."""
+_RULE = """How often a cell is measured follows rules (`RULES` in `bench/plan.py`): on workload (b)
+at 1 Gbit/s, nothing changed and one source line changed five times by every way, the other
+situations once; a way that keeps nothing does the same work in each situation, so one stands for
+all; the other workloads three times in one situation and once in the rest; slower networks twice,
+and only what the rate changes. `n` stands beside each number."""
 
 _METHOD = f"""Each way has a project of its own for each workload, with its own base image,
 image name and cache, so no way finds what another one left. A round goes through the pairs of
@@ -404,7 +404,7 @@ def markdown(data: Data) -> str:
 
 {_targets(data)}
 `make bench` measures all of this anew on a machine of your own, in the lab; it takes about
-{plan.FULL_MINUTES:.0f} minutes and goes on where it was interrupted. `make bench QUICK=1` checks in
+{plan.FULL_MINUTES} minutes and goes on where it was interrupted. `make bench QUICK=1` checks in
 four minutes that it works. Raw data: [full.json](benchmarks/full.json).
 
 ## Every situation

@@ -17,6 +17,12 @@ from lab.console import LabError, say
 _GUESS = 20.0
 
 
+def wanted(quick: bool) -> Callable[[plan.Cell], int]:
+    """Return how often each cell is wanted in a full or a quick run."""
+    rules = plan.QUICK_RULES if quick else plan.RULES
+    return lambda cell: plan.repetitions(cell, rules)
+
+
 class OutOfTime(Exception):
     """The time that was given is used up; what was measured is kept."""
 
@@ -68,12 +74,12 @@ def problems(cell: plan.Cell, sample: Record) -> list[str]:
 
 
 def schedule(
-    wanted: Callable[[plan.Cell], int], done: Counter[plan.Cell], ways: Sequence[plan.Way]
+    count_of: Callable[[plan.Cell], int], done: Counter[plan.Cell], ways: Sequence[plan.Way]
 ) -> Iterator[tuple[str, list[tuple[str, str, list[plan.Cell]]]]]:
     """Return what is still to do: network by network, round by round.
 
     Args:
-        wanted: How often each cell is wanted.
+        count_of: How often each cell is wanted.
         done: How often each was measured.
         ways: The ways that can be measured here.
 
@@ -82,7 +88,7 @@ def schedule(
         of the situations.
     """
     keys = {way.key for way in ways}
-    todo = {cell: wanted(cell) for cell in plan.cells() if cell.way in keys and wanted(cell)}
+    todo = {cell: count_of(cell) for cell in plan.cells() if cell.way in keys and count_of(cell)}
     for network in plan.NETWORKS:
         for number in range(max(todo.values(), default=0)):
             pairs: dict[tuple[str, str], list[plan.Cell]] = {}
@@ -140,7 +146,7 @@ class Run:
 
     def __init__(self, bench: stack.Bench, journal: Journal, minutes: float, quick: bool) -> None:
         self.bench, self.journal, self.quick = bench, journal, quick
-        self.wanted = plan.quick_repetitions if quick else plan.repetitions
+        self.wanted = wanted(quick)
         self.ways = [way for way in plan.WAYS if not way.needs_image or stack.has_buildkit()]
         self.bank = measure.Bank(bench, f"{int(time.time()):x}")
         left = self._left()
@@ -235,8 +241,8 @@ def run(*, quick: bool, minutes: float) -> tuple[list[Record], bool]:
     if not cluster.runs():
         raise LabError("the lab is not running; run 'make up' first")
     journal = Journal(journal_path(quick))
-    wanted = plan.quick_repetitions if quick else plan.repetitions
-    bases.prepare({plan.workload(cell.workload).base for cell in plan.cells() if wanted(cell)})
+    measured = {cell.workload for cell in plan.cells() if wanted(quick)(cell)}
+    bases.prepare({plan.workload(key).base for key in measured})
     with stack.platform() as bench:
         session = Run(bench, journal, minutes, quick)
         say(f"measuring: {session.progress.total} builds")
