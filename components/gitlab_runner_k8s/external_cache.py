@@ -12,7 +12,7 @@ from ._config_toml import CacheConfig, cache_table
 from ._inputs import digest, lift
 from ._meta import token
 from ._specs import ExternalAzureSpec, ExternalCacheSpec, ExternalGcsSpec, ExternalS3Spec
-from ._validation import validate
+from ._validation import name_problems, validate
 from .gitlab_runner import RunnerCacheArgs, cache_config
 
 AZURE_IDENTITY_LABEL = "azure.workload.identity/use"
@@ -138,7 +138,8 @@ class ExternalCache(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ExternalCacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validate(ExternalCacheSpec, args, f"ExternalCache '{name}'")
+        names = name_problems(63, name)
+        spec = validate(ExternalCacheSpec, args, f"ExternalCache '{name}'", also=names)
         super().__init__(token("ExternalCache"), name, {}, opts)
         store = spec.s3 or spec.gcs or spec.azure
         assert store is not None  # the spec holds that one is set

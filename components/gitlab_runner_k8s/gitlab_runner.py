@@ -14,8 +14,9 @@ from ._config_toml import CacheConfig, RunnerConfig, render
 from ._extra_config import parse
 from ._inputs import digest, lift, sha256
 from ._meta import token
+from ._secrets import has_secret
 from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec
-from ._validation import name_problems, quantity, validate
+from ._validation import ArgsError, name_problems, quantity, validate
 from ._values import ChartConfig, values
 
 
@@ -345,10 +346,9 @@ class GitLabRunner(pulumi.ComponentResource):
         args: GitLabRunnerArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        names = [name] if args.get("release_name") is None else []
-        spec = validate(
-            GitLabRunnerSpec, args, f"GitLabRunner '{name}'", also=name_problems(*names)
-        )
+        is_release = not isinstance(args, Mapping) or args.get("release_name") is None
+        names = name_problems(40 if is_release else 63, name)
+        spec = validate(GitLabRunnerSpec, args, f"GitLabRunner '{name}'", also=names)
         super().__init__(token("GitLabRunner"), name, {}, opts)
         release_name = spec.release_name or name
 
@@ -493,6 +493,26 @@ def _values(chart: Mapping[str, Any]) -> dict[str, Any]:
     return values(ChartConfig(**chart))
 
 
+def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    """Return a job's variable; what turns out to be a secret never becomes plain text."""
+    if not isinstance(value, pulumi.Output):
+        return value
+
+    def check(known: list[Any]) -> str:
+        text, is_secret = known
+        if is_secret or not isinstance(text, str) or has_secret(text):
+            raise ArgsError(
+                "GitLabRunner",
+                [
+                    f"environment.{key}: must be text that is no secret: it is plain text in the "
+                    "cluster; use a masked CI/CD variable of the project"
+                ],
+            )
+        return text
+
+    return pulumi.Output.all(pulumi.Output.unsecret(value), value.is_secret()).apply(check)
+
+
 def _render(runner: Mapping[str, Any]) -> str:
     cache = CacheConfig(**runner["cache"]) if runner["cache"] else None
     return render(RunnerConfig(**{**runner, "cache": cache}))
@@ -580,7 +600,7 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "helper_image": spec.helper_image,
         "privileged": spec.enable_privileged_jobs,
         "poll_timeout_seconds": spec.poll_timeout_seconds,
-        "environment": spec.environment,
+        "environment": {key: _no_secret(key, value) for key, value in spec.environment.items()},
         "job_resources": spec.job_resources.executor(),
         "helper_resources": spec.helper_resources.executor(),
         "node_selector": {**selector, **spec.job_node_selector},

@@ -46,6 +46,10 @@ def extra(text: str) -> dict[str, Any]:
     return runner(extra_config=text)
 
 
+def kubernetes(text: str) -> dict[str, Any]:
+    return extra(f"[[runners]]\n[runners.kubernetes]\n{text}")
+
+
 NONE = object()
 # Kind, what is wrong, the path in the message (snake_case), and a word of the rule or the fix.
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
@@ -197,12 +201,19 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             "B21",
             {
                 **daemon(),
-                **extra(f'[[runners]]\n[runners.kubernetes]\n{key}_overwrite_allowed = ".*"'),
+                **kubernetes(f"{key}_overwrite_allowed = {value}"),
             },
             f"runner.extra_config must not set {key}_overwrite_allowed",
             "remove it",
         )
-        for key in ("pod_labels", "service_account", "bearer_token")
+        for key, value in (
+            ("pod_labels", "'.*'"),
+            ("service_account", "'.*'"),
+            ("namespace", "'.*'"),
+            ("node_selector", "'.*'"),
+            ("node_tolerations", "'.*'"),
+            ("bearer_token", "true"),
+        )
     ],
     ("B22", {"docker_daemon": {}}, "docker_daemon: node_selector", "accept_shared_nodes"),
     (

@@ -117,7 +117,7 @@ def test_a_daemon_admits_the_jobs_of_its_own_zone_alone() -> None:
 def test_every_zone_reaches_the_store() -> None:
     recorder = made()
     for zone in ("prod", "open"):
-        policy = recorder.one(":NetworkPolicy", f"ci-cache-{zone}").plain["spec"]
+        policy = recorder.one(":NetworkPolicy", f"ci-cache-zone-{zone}").plain["spec"]
         assert f"gitlab-runner-jobs-{zone}" in json.dumps(policy["ingress"])
         assert policy["egress"] == []
 
