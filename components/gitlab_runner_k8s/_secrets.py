@@ -4,8 +4,9 @@ import re
 
 # Tokens of GitLab and of what its jobs often talk to, by their documented prefixes.
 _TOKEN = re.compile(
-    r"\b(?:(?:GR1348941|gl[a-z]{1,6}-|gh[oprsu]_|github_pat_|dckr_[op]at_|xox[abeprs]-|A[KS]IA)"
-    r"[0-9A-Za-z_.=/+-]{8,})|-----BEGIN [A-Z ]*PRIVATE KEY-----[^'\"]*"
+    r"\b(?:(?:GR1348941|gl(?:rtr?|pat|cbt|s?oat|dt|ptt|agent|oas|ft|imt|ffct|wt)-|gh[oprsu]_"
+    r"|github_pat_|dckr_[op]at_|xox[abeprs]-)[0-9A-Za-z_.=-]{16,}|A[KS]IA[0-9A-Z]{16})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^'\"]*"
 )
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"@]*:[^\s'\"]*@")
 _NAME = re.compile(

@@ -581,6 +581,19 @@ def _chart_version(value: str) -> str | None:
 
 ChartVersion = Annotated[str, rule(_chart_version)]
 
+
+def _dns_cidr(value: str) -> str | None:
+    wanted = "must be an address block of a DNS cache, such as '169.254.20.10/32'"
+    try:
+        block = ipaddress.ip_network(value)
+    except ValueError:
+        return wanted
+    # Wider than this it would be a way out for everything that can speak on port 53.
+    return None if value.isascii() and block.num_addresses <= 256 else wanted
+
+
+DnsCidr = Annotated[str, rule(_dns_cidr)]
+
 # The clouds' metadata services, and every way to write an IPv4 address in IPv6.
 _NOT_FOR_EGRESS = tuple(
     ipaddress.ip_network(block) for block in ("169.254.0.0/16", "fe80::/10", "::ffff:0:0/96")
@@ -946,7 +959,7 @@ def _hidden(
     attempt = copy.copy(dict(args))
     seen = {(error["loc"], error["msg"]) for error in errors}
     told: set[str] = set()
-    for _ in range(3):
+    for _ in range(8):  # the levels of the arguments, each of which may hide the one above
         for error in errors:
             reason = error.get("ctx", {}).get("error")
             if isinstance(reason, Problems) and isinstance(error["input"], Mapping):

@@ -122,7 +122,9 @@ def test_the_platform_gives_the_runner_its_identity() -> None:
         },
     }
     values = deploy(lambda: RunnerPlatform("ci", args)).one(":Release").plain["values"]
-    assert values["serviceAccount"]["annotations"] == {"azure.workload.identity/client-id": CLIENT_ID}
+    assert values["serviceAccount"]["annotations"] == {
+        "azure.workload.identity/client-id": CLIENT_ID
+    }
     assert values["podLabels"] == {"azure.workload.identity/use": "true"}
     cache = tomllib.loads(values["runners"]["config"])["runners"][0]["cache"]
     assert cache["Path"] == "ci"
