@@ -965,8 +965,11 @@ class RunnerPlatformSpec(v.Spec):
             if self.fleets and getattr(self, name) is not None:
                 yield f"{name} must not be set beside fleets; move it into one of them"
         yield from self._zone_problems()
+        others = {"store", "docker", *(f"docker-{zone}" for zone in self.zones)}
         owners: dict[Any, str] = {}
         for name, fleet in self.fleets.items():
+            if self.monitoring and name in others:
+                yield f"fleets.{name}: the metrics of another part have this name; rename it"
             yield from self._fleet_problems(name, fleet)
             for field in _TOKENS:
                 token, path = getattr(fleet, field), f"fleets.{name}.{field}"

@@ -858,7 +858,7 @@ def _problem(
     if kind == "value_error":
         text = _spelled(str(error["ctx"]["error"]), spell)
         # A rule over several fields has no value of its own to show.
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping | BaseModel):
             return f"{path}: {text}" if path else text
     else:
         text = _WANTED.get(kind, error["msg"].replace("Input should be", "must be"))
@@ -959,10 +959,12 @@ def _hidden(
     attempt = copy.copy(dict(args))
     seen = {(error["loc"], error["msg"]) for error in errors}
     told: set[str] = set()
+    # What is not a map may have been meant as one: it is not missing.
+    unsure = {error["loc"][:-1] for error in errors if error["type"] in _CONTAINERS}
     for _ in range(8):  # the levels of the arguments, each of which may hide the one above
         for error in errors:
             reason = error.get("ctx", {}).get("error")
-            if isinstance(reason, Problems) and isinstance(error["input"], Mapping):
+            if isinstance(reason, Problems) and isinstance(error["input"], Mapping | BaseModel):
                 told.update(reason.problems)
                 continue
             attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")
@@ -974,7 +976,8 @@ def _hidden(
             return
         for error in errors:
             is_ours = error["type"] == "missing" or error["input"] is _NOT_KNOWN
-            if not is_ours and (error["loc"], error["msg"]) not in seen:
+            is_told = (error["loc"], error["msg"]) in seen or error["loc"] in unsure
+            if not is_ours and not is_told:
                 seen.add((error["loc"], error["msg"]))
                 yield error
 

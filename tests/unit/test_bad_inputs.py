@@ -558,6 +558,20 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "fleets.runner.token_secret_nam: unknown key",
         "did you mean 'token_secret_name'?",
     ),
+    *[
+        (
+            "B23",
+            {
+                "token_secret_name": NONE,
+                "fleets": {fleet: {"token_secret_name": "t"}},
+                "zones": {"a": {}},
+                "monitoring": {},
+            },
+            f"fleets.{fleet}: the metrics of another part have this name",
+            "rename it",
+        )
+        for fleet in ("store", "docker", "docker-a")
+    ],
     # Text by its own grammar: ASCII, no patterns, no templates.
     *[
         ("B8", {"gitlab_url": text}, "gitlab_url:", "https")
