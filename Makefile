@@ -37,6 +37,7 @@ test: setup ## Unit tests: no cluster, no network
 	@$(PY) -m pytest tests/unit
 
 engine: setup ## Tests with the real engine
+	@$(PY) -m lab languages
 	@$(PY) -m pytest tests/engine
 
 upgrade: setup ## Updates from recorded versions, on the running lab

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,19 @@ PARTS = (
     Part("lab-registry", "registry", ".", "", (), 30),
 )
 """Seconds: measured on 2 cores with no Go cache, with room for the downloads."""
+
+LANGUAGES = (
+    Part(
+        "pulumi-language-yaml",
+        "yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        "",
+        (),
+        120,
+    ),
+    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+)
+"""What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
 
 
 def tool(name: str) -> Path:
@@ -151,8 +165,11 @@ def _build(part: Part, remaining: int) -> None:
     say(f"  built {part.name}: {time.monotonic() - start:.0f} s")
 
 
-def ensure() -> None:
+def ensure(parts: Sequence[Part] = PARTS) -> None:
     """Build what is missing or has changed.
+
+    Args:
+        parts: What is wanted.
 
     Raises:
         LabError: Go is missing or too old, or a build failed.
@@ -160,7 +177,7 @@ def ensure() -> None:
     BIN.mkdir(parents=True, exist_ok=True)
     installed = _installed_pulumi()
     missing = []
-    for part in PARTS:
+    for part in parts:
         if part.name == "pulumi" and installed:
             (BIN / "pulumi").unlink(missing_ok=True)
             (BIN / "pulumi").symlink_to(installed)
