@@ -29,7 +29,7 @@ def kept() -> Iterator[dict[str, str]]:
     """Yield the environment of stand-ins that need no cluster: objects are in the state alone."""
     if not (BIN / "pulumi").exists():
         missing("the Pulumi CLI is not built (make up)")
-    providers = (kept_objects.provider(), random.provider(), tls.provider())
+    providers = (*kept_objects.providers(), random.provider(), tls.provider())
     served = [(provider.name, *serve(provider)) for provider in providers]
     try:
         yield {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, _, port in served)}
