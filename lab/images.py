@@ -57,7 +57,7 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages.
+    `suite` and `include` name a Debian root file system and its packages, `setup` is run in it.
     """
 
     key: str
@@ -65,6 +65,7 @@ class Image:
     files: Callable[[], dict[str, Path]] = dict
     suite: str | None = None
     include: tuple[str, ...] = ()
+    setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
     busybox: bool = False
@@ -133,6 +134,9 @@ ALL = (
     Image(
         "docker",
         "28.5.2",
+        lambda: {
+            "usr/local/bin/dockerd-entrypoint.sh": ROOT / "lab/docker/dockerd-entrypoint.sh",
+        },
         suite="sid",
         include=(
             "docker.io",
@@ -145,7 +149,19 @@ ALL = (
             "ca-certificates",
             "iptables",
             "docker-registry",
+            "rootlesskit",
+            "slirp4netns",
+            "uidmap",
+            "iproute2",
         ),
+        # The user of docker:dind-rootless.
+        setup="""
+            useradd --uid 1000 --create-home rootless
+            grep -q '^rootless:' /etc/subuid
+            mkdir -p /run/user
+            chmod 1777 /run/user
+            """,
+        entrypoint=("dockerd-entrypoint.sh",),
     ),
     Image("base", "12", suite="bookworm", include=("gcc", "libc6-dev", "make"), compressed=True),
 )
@@ -320,16 +336,24 @@ def _debootstrap(image: Image) -> Path:
     if result.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
+    for name, source in image.files().items():
+        shutil.copy(source, target / name)
+    if image.setup:
+        subprocess.run(
+            ["chroot", str(target), "/bin/sh", "-ec", image.setup],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            check=True,
+        )
     return target
 
 
 def _fingerprint(image: Image) -> str:
     parts: list[Any] = [image.name, image.suite, image.include, image.entrypoint, image.links]
-    if image.suite is None:
-        parts += [
-            [name, hashlib.sha256(path.read_bytes()).hexdigest()]
-            for name, path in sorted(image.files().items())
-        ]
+    parts += [
+        [name, hashlib.sha256(path.read_bytes()).hexdigest()]
+        for name, path in sorted(image.files().items())
+    ]
+    parts += [image.setup] if image.setup else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
