@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy check preview \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy wheel check preview \
   schema docs lock
 
 help: ## Show the commands
@@ -37,6 +37,7 @@ test: setup ## Unit tests: no cluster, no network
 	@$(PY) -m pytest tests/unit
 
 engine: setup ## Tests with the real engine
+	@$(PY) -m lab languages
 	@$(PY) -m pytest tests/engine
 
 upgrade: setup ## Updates from recorded versions, on the running lab
@@ -53,6 +54,14 @@ policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own 
 	@$(PYTHON) -m venv .cache/policy-venv
 	@.cache/policy-venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+wheel: setup ## Build the wheel, and try it in an environment of its own
+	@rm -rf .cache/dist .cache/wheel-source .cache/wheel-venv && mkdir -p .cache
+	@cp -r components .cache/wheel-source  # setuptools leaves a build/ beside what it builds
+	@$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w .cache/dist .cache/wheel-source
+	@$(PYTHON) -m venv .cache/wheel-venv
+	@.cache/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c requirements.lock .cache/dist/*.whl mypy
+	@$(PY) -m pytest tests/wheel
 
 .cache/static-venv/.ready: tests/static/requirements.txt
 	@echo "setting up the scanners (a minute, once)"

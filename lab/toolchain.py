@@ -92,6 +92,19 @@ EXTRAS = (
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
 
+LANGUAGES = (
+    Part(
+        "pulumi-language-yaml",
+        "yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        "",
+        (),
+        120,
+    ),
+    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+)
+"""What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
+
 
 def tool(name: str) -> Path:
     """Return the path of a program that `ensure` provided."""

@@ -11,6 +11,7 @@ import yaml
 from gitlab_runner_k8s import COMPONENTS, RunnerPlatform
 
 from stacks import settings
+from tests.components import is_ours
 from tests.harness import Recorder, deploy, token
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,7 @@ STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in ROOT.glob("stacks/
 CONFIG = {
     "runnerToken": token(),
     "smallToken": token(),
+    "kubeconfig": "{}",
     "dockerHubToken": "dckr_pat_0123456789",
     "oidcProviderArn": "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1",
     "kmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0123",
@@ -35,10 +37,31 @@ def example(name: str, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_previews(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = example(name, monkeypatch)
-    assert recorder.of_type(":index:RunnerPlatform")
+    assert any(is_ours(made.type) for made in recorder.registrations)
     assert len(recorder.registrations) > 15
     for text in (CONFIG["runnerToken"], CONFIG["smallToken"], CONFIG["dockerHubToken"]):
         assert text not in recorder.readable()
+
+
+def test_the_daemon_alone_is_on_the_callers_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = example("daemon-only", monkeypatch)
+    assert recorder.of_type(":index:RunnerPlatform") == []
+    objects = [made for made in recorder.registrations if made.type.startswith("kubernetes:")]
+    assert len(objects) > 8
+    for made in objects:
+        assert "pulumi:providers:kubernetes::cluster::" in made.request.provider, made.name
+
+
+def test_two_platforms_share_no_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = example("two-platforms", monkeypatch)
+    names = [
+        (made.type, metadata.get("namespace"), metadata["name"])
+        for made in recorder.registrations
+        if "name" in (metadata := made.plain.get("metadata", {}))
+    ]
+    assert len(names) > 40
+    assert len(names) == len(set(names))
+    assert len(recorder.of_type(":Release")) == 2
 
 
 def stack(name: str) -> Any:
