@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def runs(inputs: dict[str, Any], variables: dict[str, str]) -> bool:
     """Return whether the job is made, where every path counts as changed."""
     for rule in jobs(**inputs)["pulumi-preview"]["rules"]:
         if holds(rule["if"], variables):
-            return rule.get("when") != "never"
+            return bool(rule.get("when") != "never")
     return False
 
 
@@ -151,3 +152,37 @@ def test_no_rule_asks_for_a_variable_of_the_matrix() -> None:
     """GitLab 18.6 and newer do not know it there: the rule would let everything through."""
     for rule in jobs()["pulumi-preview"]["rules"]:
         assert "PREVIEW_STACK" not in rule["if"]
+
+
+def paths(stack: str) -> list[list[str]]:
+    """Return the paths of each rule, for one stack of the matrix."""
+    rules = jobs()["pulumi-preview"]["rules"]
+    return [
+        [path.replace("$PREVIEW_STACK", stack) for path in rule["changes"]["paths"]]
+        for rule in rules
+        if "changes" in rule
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "concerned"),
+    [
+        ("Pulumi.dev.yaml", ["dev"]),
+        ("Pulumi.staging.yaml", ["staging"]),
+        ("Pulumi.yaml", ["dev", "staging"]),
+        ("shop/network.py", ["dev", "staging"]),
+        ("__main__.py", ["dev", "staging"]),
+        ("requirements.txt", ["dev", "staging"]),
+        ("README.md", []),
+    ],
+)
+def test_a_change_concerns_its_stacks_alone(changed: str, concerned: list[str]) -> None:
+    def matches(pattern: str) -> bool:
+        return fnmatch(changed, pattern) or fnmatch(changed, pattern.removeprefix("**/"))
+
+    found = [
+        stack
+        for stack in ("dev", "staging")
+        if any(matches(pattern) for patterns in paths(stack) for pattern in patterns)
+    ]
+    assert found == concerned
