@@ -49,14 +49,20 @@ def platform() -> Recorder:
         "cache": {"minio": {"enable_tls": True, "enable_metrics": True, "enable_console": True}},
         "docker_daemon": {"node_selector": {"gitlab-runner/docker": "true"}},
         "registry_mirror": {"credentials_secret_name": "docker-hub"},
-        "zones": {"images": {"buildkit_daemon": {}}},
-        "fleets": {"images": {"token_secret_name": "images", "zone": "images"}},
+        "zones": {
+            "images": {"buildkit_daemon": {}},
+            "rootless": {
+                "docker_daemon": {
+                    "isolation": "rootless",
+                    "node_selector": {"gitlab-runner/docker": "true"},
+                }
+            },
+        },
         "monitoring": monitoring,
     }
 
     def program() -> None:
-        args["fleets"]["default"] = {"runner_token": pulumi.Output.secret(token())}
-        RunnerPlatform("ci", args)
+        RunnerPlatform("ci", args | {"runner_token": pulumi.Output.secret(token())})
 
     return deploy(program)
 
