@@ -14,8 +14,8 @@ pulumi.export(
     pulumi.Output.concat(
         "kubectl -n ",
         platform.runner_namespace,
-        " rollout status deployment/",
-        platform.release_name,
+        # With fleets there are several.
+        " wait --for=condition=Available deployment --all"
         " && run a job with 'docker build' twice: the second prints CACHED",
     ),
 )

@@ -5,7 +5,6 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import pulumi
 import pytest
 import yaml
 from gitlab_runner_k8s import COMPONENTS, RunnerPlatform
@@ -49,9 +48,7 @@ def stack(name: str) -> Any:
         if key.startswith("gitlab-runner-k8s:")
     }
     found["runnerToken"] = token()
-    args = settings.parse(found, ["runnerToken"], name)
-    args["runner_token"] = pulumi.Output.secret(args["runner_token"])
-    return args
+    return settings.parse(found, ["runnerToken"], name, {})
 
 
 @pytest.mark.parametrize("name", [name for name in STACKS if name != "local"])
