@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pulumi import automation as auto
 
+from lab import language
 from lab.certificates import kept_secret
 from lab.console import LabError
 from lab.paths import LOGS, ROOT, STATE
@@ -110,6 +111,39 @@ def select_stack(
                 "PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK": "true",
             },
         ),
+    )
+
+
+def cli(
+    work_dir: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the Pulumi CLI as a user does: the program runs in a language host, not in this process.
+
+    Args:
+        work_dir: Where Pulumi.yaml is. The state is in `.state` there, unless `environment` says
+            otherwise.
+        environment: What `providers` yielded, or the like.
+        arguments: Command and options.
+    """
+    state = work_dir / ".state"
+    state.mkdir(exist_ok=True)
+    return subprocess.run(
+        [str(tool("pulumi")), *arguments, "--non-interactive", "--color", "never"],
+        cwd=work_dir,
+        env={
+            **os.environ,
+            **language.environment(),
+            "PULUMI_HOME": str(STATE / "pulumi-home"),
+            "PULUMI_BACKEND_URL": f"file://{state}",
+            "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            **environment,
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
