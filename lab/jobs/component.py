@@ -1,0 +1,101 @@
+"""What GitLab does with a CI/CD component before its jobs exist: checks and interpolates inputs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+_BLOCK = re.compile(r"\$\[\[\s*(inputs|component)\.([\w-]+)\s*\]\]")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+}
+_KEYS = {"type", "description", "default", "options", "regex"}
+
+
+def render(
+    template: str, inputs: Mapping[str, Any], component: Mapping[str, str] | None = None
+) -> str:
+    """Return the jobs of a component as YAML text.
+
+    Args:
+        template: The component's file: a header with `spec:`, `---`, and the jobs.
+        inputs: What the including pipeline gives.
+        component: Values of the component context, such as `sha` and `version`; only those that
+            the header asks for by `spec:component` are known.
+
+    Raises:
+        ValueError: with every problem of the header, of the inputs and of the jobs.
+    """
+    header, jobs = yaml.safe_load_all(template)
+    declared: Mapping[str, Mapping[str, Any] | None] = header["spec"].get("inputs") or {}
+    wanted = header["spec"].get("component") or []
+    problems = [f"{name}: there is no such input" for name in inputs if name not in declared]
+    values: dict[str, Any] = {}
+    for name, rule in declared.items():
+        problems += _check_rule(name, rule or {})
+        if name in inputs:
+            values[f"inputs.{name}"] = inputs[name]
+        elif rule and "default" in rule:
+            values[f"inputs.{name}"] = rule["default"]
+        else:
+            problems.append(f"{name}: the input is required")
+            continue
+        problems += _check(name, values[f"inputs.{name}"], rule or {})
+    values |= {
+        f"component.{name}": (component or {}).get(name, f"component-{name}") for name in wanted
+    }
+    used = {
+        f"{context}.{name}" for context, name in _BLOCK.findall(yaml.safe_dump(jobs, width=1 << 20))
+    }
+    problems += [
+        f"{name}: used in the jobs, not in the header" for name in sorted(used - {*values})
+    ]
+    problems += [f"{name}: never used in the jobs" for name in sorted({*values} - used)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return yaml.safe_dump(_interpolated(jobs, values), sort_keys=False, width=1 << 20)
+
+
+def _check_rule(name: str, rule: Mapping[str, Any]) -> Iterator[str]:
+    unknown = sorted(set(rule) - _KEYS)
+    if unknown:
+        yield f"{name}: unknown keys in the header: {', '.join(unknown)}"
+    if rule.get("type", "string") not in _TYPES:
+        yield f"{name}: unknown type '{rule['type']}'"
+
+
+def _check(name: str, value: Any, rule: Mapping[str, Any]) -> Iterator[str]:
+    kind = rule.get("type", "string")
+    # A boolean is an int for Python, and none for GitLab.
+    if not isinstance(value, _TYPES.get(kind, object)) or (
+        isinstance(value, bool) and kind == "number"
+    ):
+        yield f"{name}: must be of the type {kind}, got {value!r}"
+        return
+    if "options" in rule and value not in rule["options"]:
+        yield f"{name}: must be one of {', '.join(map(str, rule['options']))}, got {value!r}"
+    if "regex" in rule and not re.search(rule["regex"], str(value)):
+        yield f"{name}: must match {rule['regex']}, got {value!r}"
+
+
+def _interpolated(node: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, Mapping):
+        return {_interpolated(k, values): _interpolated(v, values) for k, v in node.items()}
+    if isinstance(node, list):
+        return [_interpolated(item, values) for item in node]
+    if not isinstance(node, str):
+        return node
+    if whole := _BLOCK.fullmatch(node):
+        # A block that is all of a value keeps the input's type.
+        return values[f"{whole[1]}.{whole[2]}"]
+    return _BLOCK.sub(lambda found: _text(values[f"{found[1]}.{found[2]}"]), node)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else yaml.safe_dump(value, width=1 << 20).strip()
