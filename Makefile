@@ -34,7 +34,7 @@ verify: setup ## Build the same image in two jobs; the second must be warm
 	@$(PY) -m lab verify
 
 test: setup ## Unit tests: no cluster, no network
-	@$(PY) -m pytest tests/unit
+	@$(PY) -m pytest tests/unit tests/preview
 
 engine: setup ## Tests with the real engine
 	@$(PY) -m pytest tests/engine
@@ -72,7 +72,7 @@ fmt: setup ## Format, and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix .
 
 types: setup ## Strict types
-	@$(VENV)/bin/mypy components stacks lab tests docs
+	@$(VENV)/bin/mypy components stacks lab preview tests docs
 
 check: lint types test ## Everything that needs no cluster
 
