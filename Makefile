@@ -93,8 +93,16 @@ previewable:
 schema: setup ## Write the plugin's schema
 	@$(PY) -m tests.schema
 
-docs: setup ## Write docs/reference.md from the docstrings
+docs: setup .cache/docs-venv/.ready ## Write docs/reference.md from the docstrings, and build the site
 	@$(PY) -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 .cache/docs-venv/bin/mkdocs build --strict --quiet
+	@echo "built .cache/site/index.html"
+
+.cache/docs-venv/.ready: docs/requirements.txt
+	@echo "setting up what builds the site (once)"
+	@$(PYTHON) -m venv .cache/docs-venv
+	@.cache/docs-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 lock: setup ## Write the versions of this environment into requirements.lock
 	@{ echo "# Made by 'make lock': the versions that every install of this repository uses."; \

@@ -1,6 +1,7 @@
 """Secrets of a stack's file: each can be set as one, is refused in plain text, and stays one."""
 
 import json
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from stacks import settings
 from tests.harness import Recorder, deploy, token, without_secrets
+from tests.stackfiles import tokens
 from tests.unit.test_settings import as_engine
 
 ROOT = Path(__file__).parents[2]
@@ -281,3 +283,23 @@ def test_the_program_reads_the_stacks_file(tmp_path: Path, monkeypatch: pytest.M
             deploy(program)
     finally:
         pulumi.runtime.set_all_config({}, [])
+
+
+PAGE = (ROOT / "docs/environments.md").read_text()
+
+
+def test_the_page_names_every_secret_setting_and_no_other() -> None:
+    told = set(re.findall(r"pulumi config set (?:--stack \w+ )?--secret (\S+)", PAGE))
+    assert {re.sub(r"^fleets\.\w+", "fleets.*", path) for path in told} == set(
+        secret_paths(RunnerPlatformSpec)
+    )
+
+
+def test_the_page_s_files_are_what_pulumi_reads() -> None:
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    keys = [sorted(block) for block in blocks]
+    # The engine itself reads the first and the last in tests/engine/test_environments.py.
+    assert keys == [["encryptedkey", "secretsprovider"], ["values"], ["environment"]]
+    given = blocks[1]["values"]["pulumiConfig"]
+    paths = {key.removeprefix("gitlab-runner-k8s:") for key in given}
+    assert paths == set(tokens("prod"))
