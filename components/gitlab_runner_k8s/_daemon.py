@@ -252,7 +252,7 @@ def policy(
         ],
         egress=lift(
             lambda mirrors: [
-                net.dns(),
+                net.dns(spec.dns_cidrs),
                 net.internet(spec.egress_cidrs),
                 *(rule for mirror in mirrors for rule in net.to_service(mirror)),
             ],
@@ -282,7 +282,8 @@ def gc_policies(volume: int, percent: int, keep_hours: int) -> list[dict[str, An
         "minFreeSpace": volume // 10,
     }
     return [
-        {"keepDuration": f"{keep_hours}h", "maxUsedSpace": volume // 10},
+        # Without a size: with one, what is older is only removed above it.
+        {"keepDuration": f"{keep_hours}h"},
         room,
         {**room, "all": True},
     ]

@@ -18,6 +18,12 @@ from ._extra_config import overwrites
 
 Environment = dict[v.EnvironmentName, Any]
 
+API_SERVER_PORTS = [443, 6443]
+
+DNS_CIDRS = ["169.254.20.10/32"]
+"""Where the cluster's DNS cache on each node answers, if there is one: NodeLocal DNSCache's own
+default."""
+
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
 
@@ -218,6 +224,9 @@ class GitLabRunnerSpec(RunnerOptions):
     allow_insecure_gitlab_url: bool = False
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
+    api_server_ports: list[v.Port] = API_SERVER_PORTS
+    gitlab_port: v.Port | None = None
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -301,6 +310,7 @@ class MinioCacheSpec(MinioOptions):
     bucket: v.BucketName = "runner"
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -479,6 +489,7 @@ class DaemonPlace(v.Spec):
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
 
 def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:
@@ -607,19 +618,28 @@ class ExternalCacheSpec(ExternalCacheOptions):
 
 class CacheSettings(v.Spec):
     backend: Literal["minio", "s3", "external", "none"] = "minio"
+    keep_minio: bool = False
     minio: MinioOptions | None = None
     s3: S3Options | None = None
     external: ExternalCacheOptions | None = None
 
     def problems(self) -> Iterator[str]:
+        if self.keep_minio and self.backend == "minio":
+            yield "keep_minio is only for another backend than 'minio'; remove it"
+        used = {self.backend, *(["minio"] if self.keep_minio else [])}
         for block in ("minio", "s3", "external"):
-            if getattr(self, block) is not None and block != self.backend:
+            if getattr(self, block) is not None and block not in used:
                 yield (
                     f"{block} is set and backend is '{self.backend}'; remove {block}, "
                     f"or set backend to '{block}'"
                 )
         if self.backend in {"s3", "external"} and getattr(self, self.backend) is None:
             yield f"{self.backend} must be set for the backend '{self.backend}'; set it"
+
+    @property
+    def has_minio(self) -> bool:
+        """Tell whether the in-cluster store is declared."""
+        return self.backend == "minio" or self.keep_minio
 
 
 class NamespacesSettings(v.Spec):
@@ -646,6 +666,9 @@ class NamespacesSettings(v.Spec):
 class NetworkSettings(v.Spec):
     enable_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
+    api_server_ports: list[v.Port] = API_SERVER_PORTS
+    gitlab_port: v.Port | None = None
     cluster_domain: v.HostPort = "cluster.local"
     allow_insecure_gitlab_url: bool = False
 
@@ -708,6 +731,7 @@ class RegistryMirrorSpec(RegistryMirrorOptions):
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

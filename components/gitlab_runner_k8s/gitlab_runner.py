@@ -321,6 +321,14 @@ class GitLabRunnerArgs(RunnerOptionsArgs):
     Has no effect where the cluster's network does not enforce NetworkPolicy."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
+    api_server_ports: NotRequired[list[int]]
+    """TCP ports on which the Kubernetes API server answers. Default: 443 and 6443."""
+    gitlab_port: NotRequired[int]
+    """TCP port of GitLab's own pods, where GitLab is in this cluster and its Service's port is
+    another: policies see the pods'. Default: the port of `gitlab_url`."""
 
 
 class GitLabRunner(pulumi.ComponentResource):
@@ -466,6 +474,14 @@ class GitLabRunner(pulumi.ComponentResource):
             "buildkit": spec.buildkit.host if spec.buildkit else None,
             "mirror": spec.registry_mirror.url if spec.registry_mirror else None,
         }
+        by_identity = spec.cache and spec.cache.credentials_secret_name is None
+        around = net.Surroundings(
+            dns_cidrs=spec.dns_cidrs,
+            egress_cidrs=spec.egress_cidrs,
+            api_server_ports=spec.api_server_ports,
+            gitlab_port=spec.gitlab_port,
+            identity=spec.cache.type if spec.cache and by_identity else None,
+        )
         child = pulumi.ResourceOptions(parent=self)
         return [
             net.policy(
@@ -476,14 +492,14 @@ class GitLabRunner(pulumi.ComponentResource):
                     if spec.enable_metrics
                     else []
                 ),
-                egress=lift(net.manager_egress, addresses),
+                egress=lift(lambda known: net.manager_egress(known, around), addresses),
                 opts=child,
             ),
             net.policy(
                 f"{name}-jobs",
                 spec.job_namespace,
                 ingress=[],
-                egress=lift(lambda known: net.job_egress(known, spec.egress_cidrs), addresses),
+                egress=lift(lambda known: net.job_egress(known, around), addresses),
                 opts=child,
             ),
         ]

@@ -85,6 +85,9 @@ class SharedDockerDaemonArgs(DockerOptionsArgs):
     """Deny all traffic of the daemon but the jobs' and the internet. Default: denied."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that builds may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
 
 
 class SharedDockerDaemon(pulumi.ComponentResource):
