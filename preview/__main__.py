@@ -42,7 +42,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add("--report", type=Path, help="where to write the report for artifacts:reports:terraform")
     add("--note", type=Path, help="where to write the note")
     add(
-        *("--limit", "-l"),
+        "--limit",
         type=_limit,
         default=note.DEFAULT_LIMIT,
         help="most characters of a note (default: %(default)s)",

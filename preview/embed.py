@@ -19,7 +19,8 @@ def script() -> str:
     for module in MODULES:
         text = (ROOT / f"preview/{module}.py").read_text()
         # GitLab would put an input there, and the shell would end the module.
-        assert "$[[" not in text and _MARK not in text
+        assert "$[[" not in text
+        assert _MARK not in text
         lines += [
             f"cat > \"$CI_PROJECT_DIR/.pulumi-preview/preview/{module}.py\" << '{_MARK}'",
             f"{text.rstrip()}\n{_MARK}",
@@ -32,7 +33,7 @@ def embedded(template: str) -> str:
     before, start, rest = template.partition(_START)
     title, _, rest = rest.partition("\n")
     _, end, after = rest.partition(_END)
-    assert start and end
+    assert end, "the template has no place for the modules"
     item = "    - |\n" + textwrap.indent(script(), " " * 6)
     return f"{before}{start}{title}\n{item}{end}{after}"
 

@@ -16,6 +16,8 @@ DEFAULT_LIMIT = 60_000
 
 SMALLEST_LIMIT = 2_000
 _LISTED = 40
+_FRAME = 300
+"""Characters that are kept for what stands around the changes."""
 _MESSAGE_LIMIT = 2_000
 _TRUNCATED = "truncated, see the job"
 _SIGNS = {"delete": "-", "replace": "!", "update": "~", "create": "+", "import": "="}
@@ -194,31 +196,39 @@ def render(
         failed: Whether the engine failed.
         limit: The most characters, at least `SMALLEST_LIMIT`.
     """
-    where = (
-        _code(about.stack) if about.directory == "." else _code(f"{about.directory}: {about.stack}")
-    )
-    head = [f"### Pulumi preview of {where}: {summary(preview, failed)}"]
-    middle = [part for part in (_dangers(preview.steps), _problems(preview, failed)) if part]
-    job = f"[job]({about.job})" if about.job.startswith(("https://", "http://")) else "job"
-    commit = f" of {_code(about.commit)}" if about.commit else ""
-    unchanged = preview.counts.get("same", 0)
-    foot = f"The {job}{commit} has the whole output. {_plural(unchanged, 'resource')} unchanged."
-    tail = ["", foot, "", about.marker]
-    body = "\n".join(head + [line for part in middle for line in ("", *part)])
-    # What the tail and the frame of the diff take.
-    frame = len("\n".join(tail)) + 300
-    if len(body) > limit - frame:
-        body = f"{_closed(body[: limit - frame])}\n\n… {_TRUNCATED}"
+    name = about.stack if about.directory == "." else f"{about.directory}: {about.stack}"
+    parts = [
+        [f"### Pulumi preview of {_code(name)}: {summary(preview, failed)}"],
+        _dangers(preview.steps),
+        _problems(preview, failed),
+    ]
+    body = "\n\n".join("\n".join(part) for part in parts if part)
+    foot = _foot(preview, about)
+    room = limit - len(foot) - len(about.marker) - _FRAME
+    if len(body) > room:
+        body = f"{_closed(body[:room])}\n\n… {_TRUNCATED}"
         details = []
     else:
-        details = _details(preview.steps, limit - frame - len(body))
+        details = _details(preview.steps, room - len(body))
     text = "\n".join([body, *details, "", foot])
     # The marker comes after: it must be found again whatever is masked.
     return f"{_calm(mask(text))}\n\n{about.marker}\n"
 
 
+def _foot(preview: Preview, about: About) -> str:
+    job = f"[job]({about.job})" if about.job.startswith(("https://", "http://")) else "job"
+    commit = f" of {_code(about.commit)}" if about.commit else ""
+    unchanged = _plural(preview.counts.get("same", 0), "resource")
+    return f"The {job}{commit} has the whole output. {unchanged} unchanged."
+
+
 def _closed(text: str) -> str:
     """Return a cut text up to its last whole line, with its block of code closed."""
-    text = text.rpartition("\n")[0]
-    fences = re.findall(r"(?m)^(`{3,})", text)
-    return f"{text}\n{fences[-1]}" if len(fences) % 2 else text
+    lines = text.split("\n")[:-1]
+    fence = ""
+    for line in lines:
+        if fence:
+            fence = "" if line == fence else fence
+        elif mark := re.match("`{3,}", line):
+            fence = mark[0]
+    return "\n".join([*lines, fence] if fence else lines)

@@ -1,8 +1,9 @@
 """Records what the real engine writes into --event-log: `python -m tests.preview.record`.
 
-Needs the lab's CLI (`make up`) and the policy pack's environment (`make policy`). The providers are
-the lab's stand-ins. What differs from run to run and from machine to machine is taken out, and so
-are the debug messages, which the converter skips.
+Needs the lab's CLI (`make up`) and the policy pack's environment (`make policy`, or POLICY_PYTHON
+names another Python with pulumi-policy). The providers are the lab's stand-ins. What differs from
+run to run and from machine to machine is taken out, and so are the debug messages, which the
+converter skips.
 """
 
 import gzip
@@ -138,6 +139,7 @@ def record(
     after: Program,
     environment: dict[str, str],
     pack: Path | None = None,
+    target: Path = EVENTS,
 ) -> None:
     """Preview `after` on a stack that has `before`, and keep the events."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +179,7 @@ def record(
             event["sequence"] = number
         text = "".join(f"{json.dumps(event)}\n" for event in kept)
         # Without a time the file is the same when nothing changed.
-        (EVENTS / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+        (target / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
         print(f"{name}: {len(kept)} events, the engine ended with {done.returncode}")
         _remove(stack)
 
@@ -187,7 +189,7 @@ def _remove(stack: auto.Stack) -> None:
     stack.workspace.remove_stack("dev")
 
 
-def _cases(pack: Path) -> dict[str, tuple[Program | None, Program, Path | None]]:
+def cases(pack: Path) -> dict[str, tuple[Program | None, Program, Path | None]]:
     """Return what is there before and after in each case."""
     first = program()
     old = settings(zone="a", tags={"team": "web"}, hosts=["a"])
@@ -216,7 +218,7 @@ def main(names: Sequence[str]) -> None:
         pack = Path(folder)
         (pack / "PulumiPolicy.yaml").write_text("runtime: python\nmain: .\n")
         (pack / "__main__.py").write_text(_PACK)
-        for name, (before, after, rules) in _cases(pack).items():
+        for name, (before, after, rules) in cases(pack).items():
             if not names or name in names:
                 record(name, before, after, environment, rules)
 

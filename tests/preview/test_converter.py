@@ -165,6 +165,20 @@ def test_the_streamed_form_is_read_as_well(convert: Any) -> None:
     assert convert(streamed)[1] == convert(recorded("replace"))[1]
 
 
+def test_colours_are_no_part_of_a_message() -> None:
+    """The engine leaves its own marks in events where the log has colours."""
+    message = "<{%reset%}>the <{%fg 1%}>zone<{%reset%}> is \x1b[31mmissing\x1b[0m\n"
+    line = json.dumps({"diagnosticEvent": {"severity": "error", "message": message}})
+    assert events.read([line]).errors == ("the zone is missing",)
+
+
+def test_an_error_that_is_said_twice_is_shown_once() -> None:
+    short = {"severity": "error", "message": "boom"}
+    long = {"severity": "error", "message": "an unhandled error occurred: boom"}
+    lines = [json.dumps({"diagnosticEvent": event}) for event in (long, short, short)]
+    assert events.read(lines).errors == ("boom",)
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"resourcePreEvent": {"metadata": {}}}'])
 def test_bad_events_are_named_by_their_line_alone(
     line: str, convert: Any, capsys: pytest.CaptureFixture[str]

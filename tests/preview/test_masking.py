@@ -182,7 +182,7 @@ def test_a_note_is_never_longer_than_its_limit(count: int, size: int, limit: int
         events.Step("delete", "a:b:C", f"name-{n}" + "x" * size, reasons=("y" * 20,))
         for n in range(count)
     )
-    errors = tuple(f"{n} " + "`" * 5 + "e" * size for n in range(count))
+    errors = tuple(f"{n} `````\n```\n" + "e\n" * size for n in range(count))
     preview = events.Preview(steps, errors, (), {"delete": count}, complete=True)
     about = note.About("dev")
     body = note.render(preview, about, failed=True, limit=limit)
