@@ -57,8 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages, in which `commands` are
-    run; `user` and `environment` are those of its containers.
+    `suite` and `include` name a Debian root file system and its packages, in which `setup` and
+    `commands` are run; `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -67,6 +67,7 @@ class Image:
     suite: str | None = None
     include: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
     user: str = ""
@@ -137,6 +138,9 @@ ALL = (
     Image(
         "docker",
         "28.5.2",
+        lambda: {
+            "usr/local/bin/dockerd-entrypoint.sh": ROOT / "lab/docker/dockerd-entrypoint.sh",
+        },
         suite="sid",
         include=(
             "docker.io",
@@ -149,7 +153,19 @@ ALL = (
             "ca-certificates",
             "iptables",
             "docker-registry",
+            "rootlesskit",
+            "slirp4netns",
+            "uidmap",
+            "iproute2",
         ),
+        # The user of docker:dind-rootless.
+        setup="""
+            useradd --uid 1000 --create-home rootless
+            grep -q '^rootless:' /etc/subuid
+            mkdir -p /run/user
+            chmod 1777 /run/user
+            """,
+        entrypoint=("dockerd-entrypoint.sh",),
     ),
     Image("base", "12", suite="bookworm", include=("gcc", "libc6-dev", "make"), compressed=True),
 )
@@ -195,8 +211,12 @@ EXTRAS = (
             f"usr/bin/{name}": BIN / name for name in ("buildkitd", "buildctl", "rootlesskit")
         },
         suite="trixie",
-        include=("runc", "uidmap", "git", "ca-certificates"),
+        include=("runc", "uidmap", "git", "ca-certificates", "libcap2-bin"),
         commands=(
+            # A pod's root may not map ids, which its user may: no setuid, but one capability each.
+            "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap",
+            "setcap cap_setuid=ep /usr/bin/newuidmap",
+            "setcap cap_setgid=ep /usr/bin/newgidmap",
             f"useradd --create-home --home-dir {_HOME} --uid 1000 user",
             "echo user:100000:65536 | tee /etc/subuid > /etc/subgid",
             f"mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit",
@@ -246,6 +266,15 @@ def _add_file(tar: tarfile.TarFile, name: str, source: Path) -> None:
         tar.addfile(info, content)
 
 
+def _capabilities(path: Path) -> dict[str, str]:
+    """Return a file's capabilities as archives have them, if it has any."""
+    name = "security.capability"
+    if name not in os.listxattr(path):
+        return {}
+    # Bytes that are no UTF-8 pass through as surrogates.
+    return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
+
+
 def _add_files(tar: tarfile.TarFile, image: Image) -> None:
     for name, source in sorted(image.files().items()):
         _add_file(tar, name, source.resolve())
@@ -268,6 +297,7 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                     continue  # the runtime makes /dev
                 info.mtime = 0
                 if info.isreg():
+                    info.pax_headers = _capabilities(path)
                     with path.open("rb") as content:
                         tar.addfile(info, content)
                 else:
@@ -408,6 +438,12 @@ def _debootstrap(image: Image) -> Path:
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
     for script in image.commands:
         subprocess.run(["chroot", target, "/bin/sh", "-ec", script], check=True)
+    if image.setup:
+        subprocess.run(
+            ["chroot", str(target), "/bin/sh", "-ec", image.setup],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            check=True,
+        )
     return target
 
 
@@ -420,6 +456,7 @@ def _fingerprint(image: Image) -> str:
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
         for name, path in sorted(image.files().items())
     ]
+    parts += [image.setup] if image.setup else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

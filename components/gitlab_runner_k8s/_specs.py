@@ -165,6 +165,7 @@ class RunnerOptions(v.Spec):
     feature_flags: dict[v.FeatureFlag, bool] = {}
     extra_config: v.ExtraConfig | None = None
     poll_timeout_seconds: Annotated[v.Seconds, Field(ge=30)] = 600
+    daemon_wait_seconds: Annotated[v.Seconds, Field(le=3600)] = 300
     check_interval_seconds: Annotated[v.Seconds, Field(ge=1)] = 3
     maximum_job_timeout_seconds: Annotated[v.Seconds, Field(ge=600)] = 3600
     gitlab_outage_tolerance_minutes: Annotated[v.Whole, Field(ge=3, le=24 * 60)] = 30
@@ -450,6 +451,10 @@ class S3CacheSpec(S3Options):
     service_account_names: list[v.ResourceName] = ["gitlab-runner"]
 
 
+DAEMON_STOP_SECONDS = 20
+"""What a daemon gets to stop once it is drained: dockerd gives its containers 15."""
+
+
 class DaemonOptions(v.Spec):
     """What a user chooses about a daemon that builds for all jobs."""
 
@@ -480,6 +485,11 @@ class DaemonOptions(v.Spec):
             yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
         if self.certificate_validity_hours >= self.ca_validity_hours:
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
+        if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
+            yield (
+                "termination_grace_period_seconds must be from 30 to 86400 (a day): "
+                f"{DAEMON_STOP_SECONDS} of them are left to the daemon itself; change it"
+            )
 
 
 class DaemonPlace(v.Spec):
@@ -503,7 +513,8 @@ def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str
 class DockerOptions(DaemonOptions):
     """What a user chooses about the shared daemon."""
 
-    image: v.DockerImageReference = _pins.DOCKER_DAEMON_IMAGE
+    image: v.DockerImageReference | None = None
+    isolation: Literal["privileged", "rootless"] = "privileged"
     mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     accept_shared_nodes: bool = False
     metrics_namespaces: list[v.Namespace] = []
@@ -511,10 +522,39 @@ class DockerOptions(DaemonOptions):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         if not self.node_selector and not self.accept_shared_nodes:
-            yield (
-                "node_selector must name nodes of the daemon's own: whoever can run a job is root "
-                "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
+            danger = (
+                "its pod is privileged, though the daemon is not root"
+                if self.is_rootless
+                else "whoever can run a job is root there"
             )
+            yield (
+                f"node_selector must name nodes of the daemon's own: {danger}; set it, or set "
+                "accept_shared_nodes to accept that for the nodes of others"
+            )
+        official = self.image is not None and v.Image(self.image)
+        if official and official.repository == "library/docker":
+            is_rootless = str(official.tag).endswith("-dind-rootless")
+            if is_rootless != self.is_rootless:
+                yield (
+                    f"image ({official.tag}) must be of the isolation '{self.isolation}'; remove "
+                    f"it, or use {self.default_image}"
+                )
+        architecture = self.node_selector.get("kubernetes.io/arch", "amd64")
+        if self.is_rootless and architecture not in {"amd64", "arm64"}:
+            yield (
+                f"node_selector.kubernetes.io/arch ({architecture}) must be amd64 or arm64 for the "
+                "isolation 'rootless', whose image there is for those alone; change it"
+            )
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the daemon runs without root."""
+        return self.isolation == "rootless"
+
+    @property
+    def default_image(self) -> str:
+        """The pinned image of the isolation."""
+        return _pins.DOCKER_ROOTLESS_IMAGE if self.is_rootless else _pins.DOCKER_DAEMON_IMAGE
 
 
 class SharedDockerDaemonSpec(DaemonPlace, DockerOptions):

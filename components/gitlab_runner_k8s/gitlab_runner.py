@@ -263,6 +263,10 @@ class RunnerOptionsArgs(TypedDict):
     Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
+    daemon_wait_seconds: NotRequired[int]
+    """Seconds that a job waits at its start for a shared daemon that is restarting, before it
+    fails, at most 3600; 0 makes no job wait. Only jobs with the daemon's client in their image
+    wait. Default: 300."""
     check_interval_seconds: NotRequired[int]
     """Seconds between requests for jobs. Default: 3."""
     maximum_job_timeout_seconds: NotRequired[int]
@@ -606,6 +610,7 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "docker_client_secret_name": spec.docker.client_secret_name if spec.docker else None,
         "buildkit_host": spec.buildkit.host if spec.buildkit else None,
         "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
+        "daemon_wait_seconds": spec.daemon_wait_seconds,
         "mirror_config_map_name": (
             spec.registry_mirror.daemon_config_map_name if spec.registry_mirror else None
         ),

@@ -34,9 +34,10 @@ random.RandomId("payment", byte_length=4, prefix=config.require_secret("apiKey")
 if config.get_bool("broken"):
     raise ValueError("the zone is missing")
 """
-# A user's image has the provider's plugin; here a stand-in of it is served beside the CLI.
+# A user's image has the provider's plugin; here a stand-in of it is served beside the CLI. Were its
+# output the job's, the job would not end.
 SERVE = """
-python3 -m lab.providers random > /tmp/providers &
+python3 -m lab.providers random > /tmp/providers 2> /tmp/providers.log < /dev/null &
 until [ -s /tmp/providers ]; do sleep 0.2; done
 export PULUMI_DEBUG_PROVIDERS=$(cat /tmp/providers)
 """
@@ -184,7 +185,7 @@ def preview(manager: Manager, secret: str, project: dict[str, str]) -> Callable[
                     if key not in variables
                 ),
             ),
-            timeout_seconds=240,
+            timeout_seconds=90,
         )
         return run(manager, job)
 
