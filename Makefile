@@ -5,7 +5,8 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy wheel check preview \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy wheel \
+  check preview previewable \
   schema docs lock
 
 help: ## Show the commands
@@ -86,15 +87,33 @@ types: setup ## Strict types
 
 check: lint types test ## Everything that needs no cluster
 
-preview: setup ## Preview a stack on your cluster: make preview STACK=dev
-	@test -n "$(STACK)" || { echo "error: name the stack: make preview STACK=dev" >&2; exit 1; }
+preview: previewable setup ## Preview a stack on your cluster: make preview STACK=dev
 	pulumi preview --stack $(STACK)
+
+# What is missing is said before anything is installed.
+previewable:
+	@test -n "$(STACK)" || { echo "error: name the stack: make preview STACK=dev" >&2; exit 1; }
+	@test -f stacks/Pulumi.$(STACK).yaml || { echo "error: there is no stacks/Pulumi.$(STACK).yaml" >&2; exit 1; }
+	@command -v pulumi > /dev/null || { echo "error: the Pulumi CLI is not installed:" \
+	  "https://www.pulumi.com/docs/install/" >&2; exit 1; }
+	@pulumi whoami --non-interactive > /dev/null 2>&1 || { echo "error: there is no state backend: run" \
+	  "'pulumi login' with yours (docs/environments.md)" >&2; exit 1; }
+	@pulumi stack --stack $(STACK) --show-name > /dev/null || { echo "error: make the stack once:" \
+	  "pulumi stack init $(STACK)" >&2; exit 1; }
 
 schema: setup ## Write the plugin's schema
 	@$(PY) -m tests.schema
 
-docs: setup ## Write docs/reference.md from the docstrings
+docs: setup .cache/docs-venv/.ready ## Write docs/reference.md from the docstrings, and build the site
 	@$(PY) -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 .cache/docs-venv/bin/mkdocs build --strict --quiet
+	@echo "built .cache/site/index.html"
+
+.cache/docs-venv/.ready: docs/requirements.txt
+	@echo "setting up what builds the site (once)"
+	@$(PYTHON) -m venv .cache/docs-venv
+	@.cache/docs-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 lock: setup ## Write the versions of this environment into requirements.lock
 	@{ echo "# Made by 'make lock': the versions that every install of this repository uses."; \

@@ -3,20 +3,16 @@
 import json
 import runpy
 from pathlib import Path
-from typing import Any
 
-import pulumi
 import pytest
-import yaml
 from gitlab_runner_k8s import COMPONENTS, RunnerPlatform
 
-from stacks import settings
 from tests.components import is_ours
 from tests.harness import Recorder, deploy, token
+from tests.stackfiles import ENVIRONMENTS, arguments, tokens
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent.name for path in ROOT.glob("examples/*/__main__.py"))
-STACKS = sorted(path.stem.removeprefix("Pulumi.") for path in ROOT.glob("stacks/Pulumi.*.yaml"))
 CONFIG = {
     "runnerToken": token(),
     "smallToken": token(),
@@ -64,32 +60,23 @@ def test_two_platforms_share_no_object(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(recorder.of_type(":Release")) == 2
 
 
-def stack(name: str) -> Any:
-    file = yaml.safe_load((ROOT / f"stacks/Pulumi.{name}.yaml").read_text())
-    found = {
-        key.partition(":")[2]: value if isinstance(value, str) else json.dumps(value)
-        for key, value in file["config"].items()
-        if key.startswith("gitlab-runner-k8s:")
-    }
-    found["runnerToken"] = token()
-    args = settings.parse(found, ["runnerToken"], name)
-    args["runner_token"] = pulumi.Output.secret(args["runner_token"])
-    return args
-
-
-@pytest.mark.parametrize("name", [name for name in STACKS if name != "local"])
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_stack_previews(name: str) -> None:
-    recorder = deploy(lambda: RunnerPlatform("ci", stack(name)), preview=True)
+    secrets = tokens(name)
+    args = arguments(name, secrets)
+    recorder = deploy(lambda: RunnerPlatform("ci", args), preview=True)
     assert len(recorder.registrations) > 20
+    for text in secrets.values():
+        assert text not in recorder.readable()
 
 
 def test_every_component_is_in_a_stack_or_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
     for name in EXAMPLES:
         seen |= {made.type for made in example(name, monkeypatch).registrations}
-    for name in STACKS:
-        if name != "local":
-            recorder = deploy(lambda name=name: RunnerPlatform("ci", stack(name)), preview=True)  # type: ignore[misc]
-            seen |= {made.type for made in recorder.registrations}
+    for name in ENVIRONMENTS:
+        args = arguments(name, tokens(name))
+        recorder = deploy(lambda args=args: RunnerPlatform("ci", args), preview=True)  # type: ignore[misc]
+        seen |= {made.type for made in recorder.registrations}
     wanted = {f"gitlab-runner-k8s:index:{component.__name__}" for component in COMPONENTS}
     assert wanted <= seen, wanted - seen
