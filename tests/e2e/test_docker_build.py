@@ -1,0 +1,297 @@
+"""The docker build template on the lab: its job in a pod, against a real registry.
+
+Reuse is what the builder itself says of its steps, by the template's last lines; nothing is timed.
+Jobs with a daemon of their own run on a runner of this file's own, in a namespace that admits
+privilege: every one of them starts with an empty daemon.
+"""
+
+import json
+import re
+import tarfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pulumi
+import pytest
+from gitlab_runner_k8s import GitLabRunner
+
+from lab import cluster, engine, gitlab, images, process, registry, up
+from lab.jobs import Git, Manager, Result, Variable, ci, component, find, run
+from lab.paths import KUBECONFIG, ROOT
+from tests.required import needs_lab
+
+pytestmark = pytest.mark.lab
+
+TEMPLATE = (ROOT / "templates/docker-build/template.yml").read_text()
+HOST = "registry.lab.svc.cluster.local:5000"
+NOWHERE = "registry.lab.svc.cluster.local:5999"
+PROJECT = "docker-build-test"
+NAMESPACE, JOBS = "docker-build-runner", "docker-build-jobs"
+PASSWORD = "canary-of-the-registry"
+# The docker of the lab is older than the one that keeps images in containerd by itself.
+CONTAINERD_STORE = "--feature=containerd-snapshotter=true"
+DOCKERFILE = """FROM {base} AS build
+COPY nonce dependencies /work/
+RUN sleep 1 && cat /work/dependencies > /work/library
+COPY source /work/
+RUN cat /work/nonce /work/library /work/source > /work/app
+
+FROM {base}
+RUN echo {nonce} > /prepared
+COPY --from=build /work/app /app
+"""
+STEPS = 6
+
+
+@dataclass
+class Repository:
+    """A repository of source, whose image nobody has built yet."""
+
+    name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:12]}")
+    base: str = f"{HOST}/docker-build/base:1"
+    source: str = "source"
+
+    @property
+    def image(self) -> str:
+        return f"{HOST}/{self.name}/app"
+
+    def push(self) -> str:
+        files = {
+            "Dockerfile": DOCKERFILE.format(base=self.base, nonce=self.name),
+            "nonce": self.name,
+            "dependencies": "dependencies",
+            "source": self.source,
+        }
+        return gitlab.push({name: text.encode() for name, text in files.items()})
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A runner, and the inputs by which the template uses it."""
+
+    manager: Manager
+    inputs: dict[str, Any]
+
+    def build(
+        self, repository: Repository, *, variables: dict[str, str] | None = None, **inputs: Any
+    ) -> Result:
+        given = {name.replace("_", "-"): value for name, value in inputs.items()}
+        text = component.render(
+            TEMPLATE,
+            {
+                "job-image": images.reference("docker"),
+                "image": repository.image,
+                **self.inputs,
+                **given,
+            },
+        )
+        job = ci.job(
+            text,
+            "docker-build",
+            Git(gitlab.REPOSITORY, repository.push()),
+            identity=uuid.uuid4().int % 100000,
+            project_id=gitlab.PROJECT_ID,
+            project_path=gitlab.PROJECT,
+            variables=tuple(Variable(key, text) for key, text in (variables or {}).items()),
+            timeout_seconds=240,
+        )
+        return run(self.manager, job)
+
+
+def reused(result: Result) -> tuple[int, int]:
+    """Return how many steps of a build were reused, and of how many."""
+    assert result.succeeded, result.text
+    found = re.search(r"^docker-build: (\d+) of (\d+) steps CACHED", result.text, re.MULTILINE)
+    assert found, result.text
+    said = re.findall(r"^#(\d+) CACHED", result.text, re.MULTILINE)
+    assert int(found[1]) <= len(set(said))
+    return int(found[1]), int(found[2])
+
+
+def _registry() -> str:
+    query = ("get", "service", "registry", "-o", "jsonpath={.spec.clusterIP}")
+    return f"http://{cluster.kubectl('-n', registry.NAMESPACE, *query)}:5000"
+
+
+def tags(repository: str) -> set[str]:
+    """Return the tags of a repository in the lab's registry."""
+    path = repository.removeprefix(f"{HOST}/")
+    try:
+        found = json.load(registry._request("GET", f"{_registry()}/v2/{path}/tags/list"))
+    except HTTPError as error:
+        if error.code == 404:
+            return set()
+        raise
+    return set(found["tags"] or [])
+
+
+def digest(repository: str, tag: str) -> str:
+    path = repository.removeprefix(f"{HOST}/")
+    oci, docker = "application/vnd.oci.image", "application/vnd.docker.distribution.manifest"
+    accept = f"{oci}.index.v1+json, {oci}.manifest.v1+json, {docker}.v2+json"
+    url = f"{_registry()}/v2/{path}/manifests/{tag}"
+    found: str = registry._request("HEAD", url, Accept=accept).headers["Docker-Content-Digest"]
+    return found
+
+
+@contextmanager
+def no_registry() -> Iterator[None]:
+    """Take the registry away for a while; what it keeps is on its volume."""
+    deployment = ("-n", registry.NAMESPACE, "scale", "deployment/registry")
+    cluster.kubectl(*deployment, "--replicas=0")
+    wait = ("wait", "--for=delete", "pod", "-l", "app=registry", "--timeout=90s")
+    cluster.kubectl("-n", registry.NAMESPACE, *wait)
+    try:
+        yield
+    finally:
+        cluster.kubectl(*deployment, "--replicas=1")
+        cluster.rollout(registry.NAMESPACE, "deployment/registry")
+        process.wait_for("the registry's Service", lambda: registry._answers(_registry()), 30)
+
+
+def push_base(tag: str, key: str = "gitlab-runner") -> str:
+    """Push one of the lab's images with a shell as a base image; return its reference."""
+    with tarfile.open(images.find(key).archive) as archive:
+        registry._push(_registry(), archive, "docker-build/base", tag)
+    return f"{HOST}/docker-build/base:{tag}"
+
+
+def _program() -> None:
+    GitLabRunner(
+        "dind",
+        {
+            "gitlab_url": gitlab.URL,
+            "allow_insecure_gitlab_url": True,
+            "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+            "namespace": NAMESPACE,
+            "job_namespace": JOBS,
+            "image": images.reference("gitlab-runner"),
+            "default_image": images.reference("docker"),
+            "helper_image": images.reference("docker"),
+            "pull_policy": "if-not-present",
+            "maximum_job_timeout_seconds": 600,
+            "enable_privileged_services": True,
+            "egress_cidrs": ["10.0.0.0/8"],
+            "chart": {key: text for key, text in up._chart().items() if text},
+            # A daemon cannot keep its layers on the layers of its own container.
+            "extra_config": "[[runners]]\n[[runners.kubernetes.volumes.empty_dir]]\n"
+            'name = "docker"\nmount_path = "/var/lib/docker"\n',
+        },
+    )
+
+
+def _namespace(name: str, level: str) -> dict[str, Any]:
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+@pytest.fixture(scope="module")
+def base() -> str:
+    needs_lab()
+    return push_base("1")
+
+
+@pytest.fixture(scope="module")
+def shared(base: str) -> Runner:
+    """Return the lab's own runner, whose jobs use the shared daemon."""
+    return Runner(find("gitlab-runner", "gitlab-runner"), {"builder": "shared"})
+
+
+@pytest.fixture(scope="module")
+def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Return a runner whose jobs have a daemon of their own."""
+    folder: Path = tmp_path_factory.mktemp("dind")
+    (folder / "Pulumi.yaml").write_text(
+        f"name: {PROJECT}\nruntime: python\n"
+        "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
+    )
+    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
+        stack = engine.select_stack("test", _program, folder, PROJECT, environment)
+        try:
+            cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
+            stack.up()
+            yield Runner(
+                find(NAMESPACE, "dind"),
+                {
+                    "builder": "dind",
+                    "dind-image": images.reference("docker"),
+                    "plain-http-registry": HOST,
+                },
+            )
+        finally:
+            stack.destroy()
+            stack.workspace.remove_stack("test")
+            cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
+
+
+# --- the shared daemon
+
+
+def test_the_shared_daemon_alone_keeps_layers(shared: Runner) -> None:
+    repository = Repository()
+    cold = shared.build(repository, mode="daemon")
+    assert reused(cold) == (0, STEPS)
+    assert "reads the cache of" not in cold.text
+    assert "time saved: none, no step was reused" in cold.text
+    sha = cold.text.partition(f"pushed {repository.image}:")[2].split()[0]
+    assert tags(repository.image) == {sha, "latest"}
+    assert digest(repository.image, sha) == digest(repository.image, "latest")
+
+    warm = shared.build(repository, mode="daemon")
+    assert reused(warm) == (STEPS, STEPS)
+    assert re.search(r"time saved: about \d+\.\d s, what 6 of the 6 reused steps took", warm.text)
+
+    repository.source = "changed"
+    assert reused(shared.build(repository, mode="daemon")) == (3, STEPS)
+    assert tags(f"{repository.image}/cache") == set()
+
+
+def test_inline_on_the_shared_daemon(shared: Runner) -> None:
+    repository = Repository()
+    cold = shared.build(repository)
+    assert reused(cold) == (0, STEPS)
+    assert "no image at" in cold.text
+    warm = shared.build(repository)
+    assert reused(warm)[0] > 0
+    assert f"pulled {repository.image}:latest" in warm.text
+
+
+def test_the_registrys_password_is_never_shown(shared: Runner) -> None:
+    account = {"CI_REGISTRY": HOST, "CI_REGISTRY_USER": "ci", "CI_REGISTRY_PASSWORD": PASSWORD}
+    result = shared.build(Repository(), mode="daemon", variables=account)
+    assert result.succeeded, result.text
+    assert f"logged in to {HOST} as ci" in result.text
+    assert PASSWORD not in result.text
+
+
+def test_no_daemon_is_said_in_a_clear_word(shared: Runner) -> None:
+    away = {"DOCKER_HOST": "tcp://registry.lab.svc.cluster.local:2376"}
+    result = shared.build(Repository(), wait_seconds=1, variables=away)
+    assert result.failure_reason == "script_failure"
+    assert f"error: no daemon answers at {away['DOCKER_HOST']} (builder: shared)" in result.text
+
+
+# --- a daemon of the job's own
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("inline", ""), ("inline", CONTAINERD_STORE), ("registry", CONTAINERD_STORE)],
+)
+def test_an_empty_daemon_reuses_what_the_registry_has(
+    dind: Runner, mode: str, options: str
+) -> None:
+    repository = Repository()
+    cold = dind.build(repository, mode=mode, dind_options=options)
+    assert reused(cold)[0] == 0
+    warm = dind.build(repository, mode=mode, dind_options=options)
+    assert reused(warm)[0] == reused(warm)[1] > 0
+    repository.source = "changed"
+    changed = dind.build(repository, mode=mode, dind_options=options)
+    # The steps before the change, of both stages where those of both were kept.
+    assert reused(changed) == ((3 if mode == "registry" else 1), STEPS)
