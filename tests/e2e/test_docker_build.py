@@ -295,3 +295,60 @@ def test_an_empty_daemon_reuses_what_the_registry_has(
     changed = dind.build(repository, mode=mode, dind_options=options)
     # The steps before the change, of both stages where those of both were kept.
     assert reused(changed) == ((3 if mode == "registry" else 1), STEPS)
+
+
+def test_a_changed_base_changes_every_step(dind: Runner) -> None:
+    tag = uuid.uuid4().hex[:12]
+    repository = Repository(base=push_base(tag))
+    assert reused(dind.build(repository))[0] == 0
+    push_base(tag, "minio")
+    assert reused(dind.build(repository))[0] == 0
+    assert reused(dind.build(repository))[0] > 0
+
+
+def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:
+    """A merge request's pipeline goes on with its branch's, whatever commit it is for."""
+    repository = Repository()
+    given = {"mode": "registry", "dind_options": CONTAINERD_STORE}
+    assert reused(dind.build(repository, **given))[0] == 0
+    latest = digest(repository.image, "latest")
+
+    repository.source = "changed on the branch"
+    branch = {"CI_COMMIT_BRANCH": "feature/One"}
+    assert reused(dind.build(repository, variables=branch, **given)) == (3, STEPS)
+    (own,) = tags(f"{repository.image}/cache") - {"default"}
+    assert re.fullmatch(r"branch-feature-one-[0-9a-f]{8}", own)
+    assert digest(repository.image, "latest") == latest
+
+    merged = {
+        "CI_COMMIT_BRANCH": "",
+        "CI_COMMIT_REF_NAME": "refs/merge-requests/7/merge",
+        "CI_MERGE_REQUEST_IID": "7",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "feature/One",
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(gitlab.PROJECT_ID),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+    }
+    assert reused(dind.build(repository, variables=merged, **given)) == (STEPS, STEPS)
+    assert tags(f"{repository.image}/cache") == {"default", own}
+    assert digest(repository.image, "latest") == latest
+
+
+def test_a_cache_that_is_away_stops_no_build(dind: Runner) -> None:
+    repository = Repository()
+    cache = f"{NOWHERE}/{repository.name}/cache"
+    given = {"mode": "registry", "dind_options": CONTAINERD_STORE, "cache_image": cache}
+    result = dind.build(repository, **given)
+    assert reused(result)[0] == 0
+    assert f"warning: the cache was not written to {cache}:default" in result.text
+    assert "latest" in tags(repository.image)
+    assert reused(dind.build(repository, push="never", **given))[0] == 0
+
+
+def test_a_registry_that_is_down_is_said(shared: Runner) -> None:
+    repository = Repository()
+    assert shared.build(repository, mode="daemon").succeeded
+    with no_registry():
+        result = shared.build(repository, mode="daemon")
+    assert result.failure_reason == "script_failure"
+    last = [line for line in result.text.splitlines() if line.startswith("docker-build: ")][-1]
+    assert "error: the image could not be pushed to" in last, result.text
