@@ -210,6 +210,20 @@ def test_only_a_daemon_of_the_jobs_own_is_a_service(builder: str) -> None:
         assert "0.0.0.0" not in job.services[0].command[0]
 
 
+def test_the_documented_uses_are_valid() -> None:
+    text = (ROOT / "docs/docker-builds.md").read_text()
+    uses = [
+        use
+        for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for use in yaml.safe_load(block)["include"]
+    ]
+    assert len(uses) == 3
+    for use in uses:
+        component.render(TEMPLATE, use.get("inputs", {}))
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)(?::[^`]*)?`", text))
+    assert named & {*HEADER} >= {"build-secrets", "cache-image", "dind-options"}
+
+
 def test_the_scripts_are_right_for_any_posix_shell() -> None:
     jobs = rendered(builder="dind")
     scripts = [
