@@ -17,6 +17,8 @@ import pytest
 import yaml
 from gitlab_runner_k8s import _pins
 
+from lab import packages
+from lab.console import LabError
 from lab.jobs import Git, ci, component
 from lab.jobs.variables import expand
 from lab.paths import ROOT
@@ -73,6 +75,8 @@ class Template:
     """The template's job in a directory with stand-ins."""
 
     folder: Path
+    path: str
+    """Where commands are found, `sh` among them."""
 
     def run(
         self,
@@ -95,11 +99,11 @@ class Template:
         (standin / "calls").write_text("")
         (standin / "output").write_text(output)
         result = subprocess.run(
-            ["sh", "-c", "\n".join(job.script)],
+            [str(shutil.which("sh", path=self.path)), "-c", "\n".join(job.script)],
             cwd=work,
             env={
                 **environment,
-                "PATH": f"{standin}:{os.environ['PATH']}",
+                "PATH": f"{standin}:{self.path}",
                 "STANDIN": str(standin),
                 "TMPDIR": str(self.folder),
             },
@@ -113,9 +117,23 @@ class Template:
         return Ran(result.returncode, result.stdout, [c.split("\037") for c in calls], self.folder)
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Template:
-    return Template(tmp_path)
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with busybox's commands alone: what docker's own image has."""
+    try:
+        binary = shutil.which("busybox") or packages.binary("busybox")
+    except LabError:
+        pytest.skip("there is no busybox (make up downloads it)")
+    folder = tmp_path_factory.mktemp("busybox")
+    subprocess.run([binary, "--install", "-s", folder], check=True)
+    return folder
+
+
+@pytest.fixture(params=["system", "busybox"])
+def template(request: pytest.FixtureRequest, tmp_path: Path) -> Template:
+    if request.param == "system":
+        return Template(tmp_path, os.environ["PATH"])
+    return Template(tmp_path, str(request.getfixturevalue("busybox")))
 
 
 def rendered(**inputs: Any) -> Any:
@@ -461,7 +479,7 @@ def test_the_password_is_in_no_argument_and_no_output(template: Template) -> Non
 def test_no_login_is_an_error_only_where_something_is_pushed(template: Template) -> None:
     account = {"CI_REGISTRY": "r", "CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "p"}
     ran = template.run(STANDIN_LOGIN="1", **account)
-    assert ran.code == 1
+    assert ran.code == 1, ran.output
     assert "no login to r as u: nothing could be pushed" in ran.output
     assert template.run({"push": "never"}, STANDIN_LOGIN="1", **account).code == 0
 
