@@ -162,27 +162,25 @@ def push_base(tag: str, key: str = "gitlab-runner") -> str:
 
 
 def _program() -> None:
-    GitLabRunner(
-        "dind",
-        {
-            "gitlab_url": gitlab.URL,
-            "allow_insecure_gitlab_url": True,
-            "runner_token": pulumi.Output.secret(gitlab.runner_token()),
-            "namespace": NAMESPACE,
-            "job_namespace": JOBS,
-            "image": images.reference("gitlab-runner"),
-            "default_image": images.reference("docker"),
-            "helper_image": images.reference("docker"),
-            "pull_policy": "if-not-present",
-            "maximum_job_timeout_seconds": 600,
-            "enable_privileged_services": True,
-            "egress_cidrs": ["10.0.0.0/8"],
-            "chart": {key: text for key, text in up._chart().items() if text},
-            # A daemon cannot keep its layers on the layers of its own container.
-            "extra_config": "[[runners]]\n[[runners.kubernetes.volumes.empty_dir]]\n"
-            'name = "docker"\nmount_path = "/var/lib/docker"\n',
-        },
-    )
+    args: Any = {
+        "gitlab_url": gitlab.URL,
+        "allow_insecure_gitlab_url": True,
+        "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+        "namespace": NAMESPACE,
+        "job_namespace": JOBS,
+        "image": images.reference("gitlab-runner"),
+        "default_image": images.reference("docker"),
+        "helper_image": images.reference("docker"),
+        "pull_policy": "if-not-present",
+        "maximum_job_timeout_seconds": 600,
+        "enable_privileged_services": True,
+        "egress_cidrs": ["10.0.0.0/8"],
+        "chart": up._chart(),
+        # A daemon cannot keep its layers on the layers of its own container.
+        "extra_config": "[[runners]]\n[[runners.kubernetes.volumes.empty_dir]]\n"
+        'name = "docker"\nmount_path = "/var/lib/docker"\n',
+    }
+    GitLabRunner("dind", args)
 
 
 def _namespace(name: str, level: str) -> dict[str, Any]:
@@ -309,7 +307,7 @@ def test_a_changed_base_changes_every_step(dind: Runner) -> None:
 def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:
     """A merge request's pipeline goes on with its branch's, whatever commit it is for."""
     repository = Repository()
-    given = {"mode": "registry", "dind_options": CONTAINERD_STORE}
+    given: dict[str, Any] = {"mode": "registry", "dind_options": CONTAINERD_STORE}
     assert reused(dind.build(repository, **given))[0] == 0
     latest = digest(repository.image, "latest")
 
@@ -336,7 +334,11 @@ def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:
 def test_a_cache_that_is_away_stops_no_build(dind: Runner) -> None:
     repository = Repository()
     cache = f"{NOWHERE}/{repository.name}/cache"
-    given = {"mode": "registry", "dind_options": CONTAINERD_STORE, "cache_image": cache}
+    given: dict[str, Any] = {
+        "mode": "registry",
+        "dind_options": CONTAINERD_STORE,
+        "cache_image": cache,
+    }
     result = dind.build(repository, **given)
     assert reused(result)[0] == 0
     assert f"warning: the cache was not written to {cache}:default" in result.text

@@ -467,7 +467,11 @@ def test_a_remote_buildkit_gets_its_certificates(template: Template) -> None:
 
 
 def test_the_password_is_in_no_argument_and_no_output(template: Template) -> None:
-    account = {"CI_REGISTRY": "r", "CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "se'cr$et"}
+    account: dict[str, Any] = {
+        "CI_REGISTRY": "r",
+        "CI_REGISTRY_USER": "u",
+        "CI_REGISTRY_PASSWORD": "se'cr$et",
+    }
     ran = template.run(**account)
     assert ran.code == 0, ran.output
     assert (ran.folder / "standin/password").read_text() == "se'cr$et"
@@ -477,7 +481,11 @@ def test_the_password_is_in_no_argument_and_no_output(template: Template) -> Non
 
 
 def test_no_login_is_an_error_only_where_something_is_pushed(template: Template) -> None:
-    account = {"CI_REGISTRY": "r", "CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "p"}
+    account: dict[str, Any] = {
+        "CI_REGISTRY": "r",
+        "CI_REGISTRY_USER": "u",
+        "CI_REGISTRY_PASSWORD": "p",
+    }
     ran = template.run(STANDIN_LOGIN="1", **account)
     assert ran.code == 1, ran.output
     assert "no login to r as u: nothing could be pushed" in ran.output
