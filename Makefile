@@ -61,6 +61,7 @@ policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own 
 	@touch $@
 
 e2e: setup ## Tests on the running lab
+	@$(PY) -m lab extras
 	@$(PY) -m pytest tests/e2e
 
 lint: setup ## Format and lint, without changes

@@ -1,4 +1,4 @@
-"""The lab's command line: `python -m lab up|down|status|verify`."""
+"""The lab's command line: `python -m lab up|down|status|verify|extras`."""
 
 import argparse
 import sys
@@ -42,11 +42,22 @@ def _verify() -> None:
     verify.main()
 
 
+def _extras() -> None:
+    from lab import cluster, images, toolchain
+
+    if not cluster.runs():
+        raise LabError("the lab is not running; run 'make up' first")
+    toolchain.ensure(toolchain.EXTRAS)
+    images.build_all(images.EXTRAS)
+    images.load_all(images.EXTRAS)
+
+
 _COMMANDS = {
     "up": (_up, "bring up the cluster and the platform; again, to apply changes"),
     "down": (_down, "stop and remove everything that up made, but the cache"),
     "status": (_status, "show what runs"),
     "verify": (_verify, "run the same docker build twice and show that the second is warm"),
+    "extras": (_extras, "build, once, what the tests on the running lab need beside it"),
 }
 
 

@@ -12,12 +12,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import packages
+from lab import packages, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
 
@@ -57,7 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages.
+    `suite` and `include` name a Debian root file system and its packages, in which `commands` are
+    run; `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -65,8 +66,11 @@ class Image:
     files: Callable[[], dict[str, Path]] = dict
     suite: str | None = None
     include: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    environment: tuple[str, ...] = ()
     busybox: bool = False
     compressed: bool = False
 
@@ -149,7 +153,53 @@ ALL = (
     ),
     Image("base", "12", suite="bookworm", include=("gcc", "libc6-dev", "make"), compressed=True),
 )
-"""Every image; `base` is what docker builds in the lab start from, in the lab's registry."""
+"""What `make up` needs; `base` is what docker builds in the lab start from, in the lab's
+registry."""
+
+_HOME = "/home/user"
+_RUNTIME = "/run/user/1000"
+
+EXTRAS = (
+    # As moby/buildkit:rootless is made, of Debian in place of Alpine.
+    Image(
+        "buildkit",
+        "v0.30.0-rootless",
+        lambda: {
+            f"usr/bin/{name}": BIN / name for name in ("buildkitd", "buildctl", "rootlesskit")
+        },
+        suite="trixie",
+        include=("runc", "uidmap", "git", "ca-certificates"),
+        commands=(
+            f"useradd --create-home --home-dir {_HOME} --uid 1000 user",
+            "echo user:100000:65536 | tee /etc/subuid > /etc/subgid",
+            f"mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit",
+            f"chown -R user {_RUNTIME} {_HOME}",
+        ),
+        entrypoint=("rootlesskit", "buildkitd"),
+        user="1000:1000",
+        environment=(
+            f"HOME={_HOME}",
+            "USER=user",
+            f"XDG_RUNTIME_DIR={_RUNTIME}",
+            f"TMPDIR={_HOME}/.local/tmp",
+            f"BUILDKIT_HOST=unix://{_RUNTIME}/buildkit/buildkitd.sock",
+        ),
+    ),
+    Image(
+        "seaweedfs",
+        "4.53",
+        lambda: {
+            "usr/bin/weed": BIN / "weed",
+            "etc/seaweedfs/filer.toml": toolchain.module_file(
+                "seaweedfs", "github.com/seaweedfs/seaweedfs", "docker/filer.toml"
+            ),
+        },
+        suite="trixie",
+        include=("curl",),
+        entrypoint=("weed",),
+    ),
+)
+"""What the tests on the lab need beside that."""
 
 
 def _digest(data: bytes) -> str:
@@ -167,6 +217,11 @@ def _add_file(tar: tarfile.TarFile, name: str, source: Path) -> None:
     info.size = source.stat().st_size
     with source.open("rb") as content:
         tar.addfile(info, content)
+
+
+def _add_files(tar: tarfile.TarFile, image: Image) -> None:
+    for name, source in sorted(image.files().items()):
+        _add_file(tar, name, source.resolve())
 
 
 def _rootfs_files(root: Path) -> Iterator[Path]:
@@ -190,6 +245,7 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                         tar.addfile(info, content)
                 else:
                     tar.addfile(info)
+            _add_files(tar, image)
             return
         for directory in ("bin", "etc", "usr", "usr/bin", "var"):
             tar.addfile(_entry(directory, 0o755, tarfile.DIRTYPE))
@@ -212,8 +268,7 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                 info = _entry(f"bin/{applet}", 0o777, tarfile.SYMTYPE)
                 info.linkname = "busybox"
                 tar.addfile(info)
-        for name, source in sorted(image.files().items()):
-            _add_file(tar, name, source.resolve())
+        _add_files(tar, image)
         for name, target_name in image.links:
             info = _entry(name, 0o777, tarfile.SYMTYPE)
             info.linkname = target_name
@@ -240,7 +295,11 @@ def write_oci(image: Image, layer: Path, target: Path) -> str:
             "os": "linux",
             "config": {
                 "Entrypoint": list(image.entrypoint),
-                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Env": [
+                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    *image.environment,
+                ],
+                **({"User": image.user} if image.user else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         },
@@ -320,16 +379,20 @@ def _debootstrap(image: Image) -> Path:
     if result.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
+    for script in image.commands:
+        subprocess.run(["chroot", target, "/bin/sh", "-ec", script], check=True)
     return target
 
 
 def _fingerprint(image: Image) -> str:
     parts: list[Any] = [image.name, image.suite, image.include, image.entrypoint, image.links]
-    if image.suite is None:
-        parts += [
-            [name, hashlib.sha256(path.read_bytes()).hexdigest()]
-            for name, path in sorted(image.files().items())
-        ]
+    own = [image.commands, image.user, image.environment]
+    # As it was before there were these: what has none of them is not built again.
+    parts += own if any(own) else []
+    parts += [
+        [name, hashlib.sha256(path.read_bytes()).hexdigest()]
+        for name, path in sorted(image.files().items())
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -341,10 +404,10 @@ def _built(image: Image) -> dict[str, str]:
     return known
 
 
-def build_all() -> None:
+def build_all(wanted: Sequence[Image] = ALL) -> None:
     """Build every image that is missing or whose contents have changed."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for image in ALL:
+    for image in wanted:
         fingerprint = _fingerprint(image)
         if _built(image).get("fingerprint") == fingerprint:
             continue
@@ -365,7 +428,7 @@ def build_all() -> None:
 
 def find(key: str) -> Image:
     """Return an image by its key."""
-    return next(image for image in ALL if image.key == key)
+    return next(image for image in (*ALL, *EXTRAS) if image.key == key)
 
 
 def reference(key: str) -> str:
@@ -373,7 +436,8 @@ def reference(key: str) -> str:
     image = find(key)
     digest = _built(image).get("digest")
     if digest is None:
-        raise LabError(f"the image {image.name} is not built yet; run 'make up' first")
+        first = "python -m lab extras" if image in EXTRAS else "make up"
+        raise LabError(f"the image {image.name} is not built yet; run '{first}' first")
     return f"{image.name}@{digest}"
 
 
@@ -397,10 +461,10 @@ def ctr(*arguments: str, check: bool = True) -> str:
     return result.stdout
 
 
-def load_all() -> None:
+def load_all(wanted: Sequence[Image] = ALL) -> None:
     """Import every image that the node does not have yet."""
     present = set(ctr("images", "list", "-q").split())
-    for image in ALL:
+    for image in wanted:
         # The node looks images up without their tag when there is a digest.
         repository, _, digest = reference(image.key).partition("@")
         by_digest = f"{repository.rpartition(':')[0]}@{digest}"
