@@ -9,7 +9,7 @@ import json
 import re
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from urllib.error import HTTPError
 import pulumi
 import pytest
 from gitlab_runner_k8s import GitLabRunner
+from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, process, registry, up
 from lab.jobs import Git, Manager, Result, Variable, ci, component, find, run
 from lab.paths import KUBECONFIG, ROOT
+from tests.e2e import test_buildkit
 from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
@@ -55,6 +57,7 @@ class Repository:
     name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:12]}")
     base: str = f"{HOST}/docker-build/base:1"
     source: str = "source"
+    dockerfile: str = DOCKERFILE
 
     @property
     def image(self) -> str:
@@ -62,7 +65,7 @@ class Repository:
 
     def push(self) -> str:
         files = {
-            "Dockerfile": DOCKERFILE.format(base=self.base, nonce=self.name),
+            "Dockerfile": self.dockerfile.format(base=self.base, nonce=self.name),
             "nonce": self.name,
             "dependencies": "dependencies",
             "source": self.source,
@@ -154,11 +157,16 @@ def no_registry() -> Iterator[None]:
         process.wait_for("the registry's Service", lambda: registry._answers(_registry()), 30)
 
 
-def push_base(tag: str, key: str = "gitlab-runner") -> str:
-    """Push one of the lab's images with a shell as a base image; return its reference."""
+def push_image(name: str, tag: str, key: str) -> str:
+    """Push one of the lab's images; return its reference in the lab's registry."""
     with tarfile.open(images.find(key).archive) as archive:
-        registry._push(_registry(), archive, "docker-build/base", tag)
-    return f"{HOST}/docker-build/base:{tag}"
+        registry._push(_registry(), archive, f"docker-build/{name}", tag)
+    return f"{HOST}/docker-build/{name}:{tag}"
+
+
+def push_base(tag: str, key: str = "gitlab-runner") -> str:
+    """Push one of the lab's images with a shell as a base image."""
+    return push_image("base", tag, key)
 
 
 def _program() -> None:
@@ -200,31 +208,44 @@ def shared(base: str) -> Runner:
     return Runner(find("gitlab-runner", "gitlab-runner"), {"builder": "shared"})
 
 
-@pytest.fixture(scope="module")
-def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    """Return a runner whose jobs have a daemon of their own."""
-    folder: Path = tmp_path_factory.mktemp("dind")
-    (folder / "Pulumi.yaml").write_text(
-        f"name: {PROJECT}\nruntime: python\n"
-        "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
-    )
+@contextmanager
+def _deployed(program: Callable[[], None], project: str, folder: Path) -> Iterator[None]:
+    """Deploy a stack of the tests' own, and remove it in the end."""
+    (folder / "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n")
     with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        stack = engine.select_stack("test", _program, folder, PROJECT, environment)
+        stack = engine.select_stack("test", program, folder, project, environment)
+        for kind in ("enableSecretMutable", "enableConfigMapMutable"):
+            stack.set_config(f"kubernetes:{kind}", auto.ConfigValue("true"))
         try:
-            cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
             stack.up()
-            yield Runner(
-                find(NAMESPACE, "dind"),
-                {
-                    "builder": "dind",
-                    "dind-image": images.reference("docker"),
-                    "plain-http-registry": HOST,
-                },
-            )
+            yield
         finally:
             stack.destroy()
             stack.workspace.remove_stack("test")
-            cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
+
+
+@pytest.fixture(scope="module")
+def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Return a runner whose jobs have a daemon of their own."""
+    try:
+        cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
+        with _deployed(_program, PROJECT, tmp_path_factory.mktemp("dind")):
+            inputs = {
+                "builder": "dind",
+                "dind-image": images.reference("docker"),
+                "plain-http-registry": HOST,
+            }
+            yield Runner(find(NAMESPACE, "dind"), inputs)
+    finally:
+        cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
+
+
+@pytest.fixture(scope="module")
+def buildkit(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """Return a runner whose jobs use a BuildKit daemon."""
+    folder = tmp_path_factory.mktemp("buildkit")
+    with _deployed(test_buildkit._program, test_buildkit.PROJECT, folder):
+        yield Runner(find(test_buildkit.RUNNER, test_buildkit.NAME), {"builder": "buildkit"})
 
 
 # --- the shared daemon
@@ -354,3 +375,55 @@ def test_a_registry_that_is_down_is_said(shared: Runner) -> None:
     assert result.failure_reason == "script_failure"
     last = [line for line in result.text.splitlines() if line.startswith("docker-build: ")][-1]
     assert "error: the image could not be pushed to" in last, result.text
+
+
+# --- BuildKit
+
+
+@pytest.mark.parametrize("mode", ["daemon", "inline", "registry"])
+def test_a_buildkit_daemon_reuses_its_layers(buildkit: Runner, mode: str) -> None:
+    repository = Repository()
+    cold = buildkit.build(repository, mode=mode)
+    assert reused(cold)[0] == 0
+    assert "(driver remote)" in cold.text
+    assert "latest" in tags(repository.image)
+    assert tags(f"{repository.image}/cache") == ({"default"} if mode == "registry" else set())
+    warm = buildkit.build(repository, mode=mode)
+    assert reused(warm)[0] == reused(warm)[1] > 0
+    repository.source = "changed"
+    assert reused(buildkit.build(repository, mode=mode)) == (3, STEPS)
+
+
+def test_an_empty_buildkit_daemon_reuses_what_the_registry_has(buildkit: Runner) -> None:
+    repository = Repository()
+    assert reused(buildkit.build(repository, mode="registry"))[0] == 0
+    test_buildkit.in_daemon("buildctl", "prune", "--all")
+    warm = buildkit.build(repository, mode="registry")
+    assert reused(warm)[0] == reused(warm)[1] > 0
+
+
+def test_a_daemon_that_cannot_write_the_cache_gets_a_builder_that_can(shared: Runner) -> None:
+    """In the daemon, and of an image that stands in for moby/buildkit."""
+    rootless = push_image("buildkit", "rootless", "buildkit")
+    builder = Repository(
+        base=rootless,
+        dockerfile="FROM {base}\nUSER root\n"
+        "ENV BUILDKIT_HOST=unix:///run/buildkit/buildkitd.sock HOME=/root TMPDIR=/tmp\n"
+        'ENTRYPOINT ["buildkitd"]\n',
+    )
+    assert shared.build(builder, mode="daemon").succeeded
+    given: dict[str, Any] = {
+        "mode": "registry",
+        "plain_http_registry": HOST,
+        "buildkit_image": f"{builder.image}:latest",
+    }
+    repository = Repository()
+    cold = shared.build(repository, **given)
+    assert reused(cold)[0] == 0
+    assert "as the daemon's cannot do the mode registry (driver docker-container)" in cold.text
+    # The builder of the first job is gone, and its layers with it.
+    warm = shared.build(repository, **given)
+    assert reused(warm)[0] == reused(warm)[1] > 0
+    daemon = ("-n", "gitlab-runner-docker", "exec", "statefulset/gitlab-runner-docker", "--")
+    names = ("docker", "--host=unix:///var/run/docker.sock", "ps", "-a", "--format={{.Names}}")
+    assert "docker-build-" not in cluster.kubectl(*daemon, *names)
