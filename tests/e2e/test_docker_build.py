@@ -45,9 +45,15 @@ RUN cat /work/nonce /work/library /work/source > /work/app
 
 FROM {base}
 RUN echo {nonce} > /prepared
+RUN echo {nonce} > /ready
 COPY --from=build /work/app /app
 """
-STEPS = 6
+STEPS = 7
+KEPT = 4
+"""Steps before a change of `source`, of both stages."""
+INLINE_KEPT = 1
+"""Of the last stage; BuildKit's inline cache loses the step before the first changed one
+(https://github.com/moby/buildkit/issues/3660)."""
 
 
 @dataclass
@@ -263,10 +269,10 @@ def test_the_shared_daemon_alone_keeps_layers(shared: Runner) -> None:
 
     warm = shared.build(repository, mode="daemon")
     assert reused(warm) == (STEPS, STEPS)
-    assert re.search(r"time saved: about \d+\.\d s, what 6 of the 6 reused steps took", warm.text)
+    assert re.search(r"time saved: about \d+\.\d s, what 7 of the 7 reused steps took", warm.text)
 
     repository.source = "changed"
-    assert reused(shared.build(repository, mode="daemon")) == (3, STEPS)
+    assert reused(shared.build(repository, mode="daemon")) == (KEPT, STEPS)
     assert tags(f"{repository.image}/cache") == set()
 
 
@@ -312,8 +318,7 @@ def test_an_empty_daemon_reuses_what_the_registry_has(
     assert reused(warm)[0] == reused(warm)[1] > 0
     repository.source = "changed"
     changed = dind.build(repository, mode=mode, dind_options=options)
-    # The steps before the change, of both stages where those of both were kept.
-    assert reused(changed) == ((3 if mode == "registry" else 1), STEPS)
+    assert reused(changed) == (KEPT if mode == "registry" else INLINE_KEPT, STEPS)
 
 
 def test_a_changed_base_changes_every_step(dind: Runner) -> None:
@@ -334,7 +339,7 @@ def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:
 
     repository.source = "changed on the branch"
     branch = {"CI_COMMIT_BRANCH": "feature/One"}
-    assert reused(dind.build(repository, variables=branch, **given)) == (3, STEPS)
+    assert reused(dind.build(repository, variables=branch, **given)) == (KEPT, STEPS)
     (own,) = tags(f"{repository.image}/cache") - {"default"}
     assert re.fullmatch(r"branch-feature-one-[0-9a-f]{8}", own)
     assert digest(repository.image, "latest") == latest
@@ -391,7 +396,7 @@ def test_a_buildkit_daemon_reuses_its_layers(buildkit: Runner, mode: str) -> Non
     warm = buildkit.build(repository, mode=mode)
     assert reused(warm)[0] == reused(warm)[1] > 0
     repository.source = "changed"
-    assert reused(buildkit.build(repository, mode=mode)) == (3, STEPS)
+    assert reused(buildkit.build(repository, mode=mode)) == (KEPT, STEPS)
 
 
 def test_an_empty_buildkit_daemon_reuses_what_the_registry_has(buildkit: Runner) -> None:
