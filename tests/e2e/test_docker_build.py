@@ -372,14 +372,25 @@ def test_a_cache_that_is_away_stops_no_build(dind: Runner) -> None:
     assert reused(dind.build(repository, push="never", **given))[0] == 0
 
 
+def last_word(result: Result) -> str:
+    """Return the last line of a job that the template failed."""
+    assert result.failure_reason == "script_failure", result.text
+    return [line for line in result.text.splitlines() if line.startswith("docker-build: ")][-1]
+
+
+def test_a_registry_that_takes_no_image_is_said(shared: Runner) -> None:
+    image = f"{NOWHERE}/app"
+    result = shared.build(Repository(), mode="daemon", image=image)
+    assert f"error: the image could not be pushed to {image}" in last_word(result), result.text
+
+
 def test_a_registry_that_is_down_is_said(shared: Runner) -> None:
+    """The base image is there too, so the build ends before its first step."""
     repository = Repository()
     assert shared.build(repository, mode="daemon").succeeded
     with no_registry():
         result = shared.build(repository, mode="daemon")
-    assert result.failure_reason == "script_failure"
-    last = [line for line in result.text.splitlines() if line.startswith("docker-build: ")][-1]
-    assert "error: the image could not be pushed to" in last, result.text
+    assert "an image or an address above could not be reached" in last_word(result), result.text
 
 
 # --- BuildKit
