@@ -530,9 +530,10 @@ def test_what_was_reused_and_saved_is_told(template: Template) -> None:
     assert ".docker-build" not in (warm.folder / "standin/context").read_text()
 
 
-def test_what_was_only_fetched_is_reused(template: Template) -> None:
+@pytest.mark.parametrize("line", ["extracting sha256:aa 0.2s done", "sha256:aa 1B / 1B done"])
+def test_what_was_only_fetched_is_reused(template: Template, line: str) -> None:
     template.run(output=COLD)
-    fetched = "#6 extracting sha256:aa 0.2s done\n#6 DONE 0.3s\n"
+    fetched = f"#6 {line}\n#6 DONE 0.3s\n"
     ran = template.run(output=WARM.replace("#6 CACHED\n", fetched))
     assert "docker-build: 2 of 4 steps CACHED" in ran.output
     assert "time saved: about 12.5 s, what 2 of the 2" in ran.output
