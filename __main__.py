@@ -14,8 +14,7 @@ pulumi.export(
     pulumi.Output.concat(
         "kubectl -n ",
         platform.runner_namespace,
-        " rollout status deployment/",
-        platform.release_name,
+        " wait --for=condition=Available deployment --all",
         " && run a job with 'docker build' twice: the second prints CACHED",
     ),
 )

@@ -161,6 +161,9 @@ def _metadata(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) in _UNIONS:
         for option in get_args(annotation):
             yield from _metadata(option)
+    elif get_origin(annotation) is list:
+        yield from _metadata(get_args(annotation)[0])
+        yield annotation
     elif get_origin(annotation) is Annotated:
         inner, *rules = get_args(annotation)
         yield from _metadata(inner)

@@ -57,8 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages, in which `commands` are
-    run; `user` and `environment` are those of its containers.
+    `suite` and `include` name a Debian root file system and its packages, in which `setup` and
+    `commands` are run; `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -67,6 +67,7 @@ class Image:
     suite: str | None = None
     include: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
     user: str = ""
@@ -137,6 +138,9 @@ ALL = (
     Image(
         "docker",
         "28.5.2",
+        lambda: {
+            "usr/local/bin/dockerd-entrypoint.sh": ROOT / "lab/docker/dockerd-entrypoint.sh",
+        },
         suite="sid",
         include=(
             "docker.io",
@@ -149,7 +153,19 @@ ALL = (
             "ca-certificates",
             "iptables",
             "docker-registry",
+            "rootlesskit",
+            "slirp4netns",
+            "uidmap",
+            "iproute2",
         ),
+        # The user of docker:dind-rootless.
+        setup="""
+            useradd --uid 1000 --create-home rootless
+            grep -q '^rootless:' /etc/subuid
+            mkdir -p /run/user
+            chmod 1777 /run/user
+            """,
+        entrypoint=("dockerd-entrypoint.sh",),
     ),
     Image("base", "12", suite="bookworm", include=("gcc", "libc6-dev", "make"), compressed=True),
 )
@@ -381,6 +397,12 @@ def _debootstrap(image: Image) -> Path:
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
     for script in image.commands:
         subprocess.run(["chroot", target, "/bin/sh", "-ec", script], check=True)
+    if image.setup:
+        subprocess.run(
+            ["chroot", str(target), "/bin/sh", "-ec", image.setup],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            check=True,
+        )
     return target
 
 
@@ -393,6 +415,7 @@ def _fingerprint(image: Image) -> str:
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
         for name, path in sorted(image.files().items())
     ]
+    parts += [image.setup] if image.setup else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import rules
 from pulumi_policy import (
     EnforcementLevel,
+    PolicyConfigSchema,
     PolicyPack,
     ReportViolation,
     ResourceValidationArgs,
@@ -13,14 +14,29 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
+_NAMESPACES = PolicyConfigSchema(
+    {
+        "namespaces": {
+            "type": "array",
+            "items": {"type": "string"},
+            "default": list(rules.DOCKER_NAMESPACES),
+        }
+    }
+)
+
 
 def _resource(rule: rules.Rule) -> ResourceValidationPolicy:
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        for problem in rule.check(args.resource_type, args.props):
+        given = [args.get_config()["namespaces"]] if rule.takes_namespaces else []
+        for problem in rule.check(args.resource_type, args.props, *given):
             report(problem, None)
 
     return ResourceValidationPolicy(
-        rule.name, rule.description, validate, EnforcementLevel.MANDATORY
+        rule.name,
+        rule.description,
+        validate,
+        EnforcementLevel.MANDATORY,
+        _NAMESPACES if rule.takes_namespaces else None,
     )
 
 

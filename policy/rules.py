@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Properties = Mapping[str, Any]
 
 DOCKER_NAMESPACES = ("gitlab-runner-docker",)
-"""Namespaces, and prefixes of namespaces, in which pods may be privileged."""
+"""Namespaces in which pods may be privileged, and those that begin with one of them and "-"."""
 
 _TEMPLATES = {
     "apps/v1:Deployment",
@@ -21,6 +22,11 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _PLAIN_DOCKER = re.compile(r"tcp://[^\s\"']*:2375\b|^:?2375$")
 _RELEASES = ("kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart")
 _TOKEN = re.compile(r"\bgl(rt|ptt|pat|dt|cbt)-[0-9A-Za-z_.=-]{20,}|\bGR1348941[0-9A-Za-z_-]{15,}")
+_BASELINE_CAPABILITIES = {
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP"),
+    *("NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+}
+"""What the Pod Security Standard `baseline` lets a container add."""
 _SECRET_NAMES = {"runnertoken", "runnerregistrationtoken", "accesskey", "secretkey"}
 
 
@@ -29,7 +35,9 @@ class Rule(NamedTuple):
 
     name: str
     description: str
-    check: Callable[[str, Properties], Iterator[str]]
+    check: Callable[..., Iterator[str]]
+    takes_namespaces: bool = False
+    """Whether `check` takes the namespaces that may be privileged, too."""
 
 
 def _pod(kind: str, props: Properties) -> Properties | None:
@@ -54,8 +62,34 @@ def _namespace(props: Properties) -> str:
     return str((props.get("metadata") or {}).get("namespace") or "default")
 
 
+def _runner_config(kind: str, props: Properties) -> tuple[Properties, Properties] | None:
+    """Return the values of a release of the runner's chart, and its `[runners.kubernetes]`."""
+    values: Any = props.get("values") or {}
+    runners = values.get("runners")
+    if kind not in _RELEASES or not isinstance(runners, Mapping):
+        return None
+    try:
+        (runner,) = tomllib.loads(str(runners.get("config") or ""))["runners"]
+        table: Any = runner.get("kubernetes") or {}
+    except (KeyError, ValueError):  # not known in a preview, or a template
+        table = {}
+    return values, table
+
+
 def immutable_images(kind: str, props: Properties) -> Iterator[str]:
     """Every image is pinned by its digest."""
+    if found := _runner_config(kind, props):
+        values, table = found
+        image: Any = values.get("image") or {}
+        wanted = {"values.image.tag": image.get("tag")} if isinstance(image, Mapping) else {}
+        wanted |= {f"config.toml: {key}": table.get(key) for key in ("image", "helper_image")}
+        wanted |= {
+            f"config.toml: services[{n}].name": service.get("name")
+            for n, service in enumerate(table.get("services") or [])
+        }
+        for path, reference in wanted.items():
+            if reference and not _DIGEST.search(str(reference)):
+                yield f"{path}: '{reference}' can change; append its digest, '@sha256:…'"
     for container in _containers(_pod(kind, props) or {}):
         image = str(container.get("image") or "")
         if not _DIGEST.search(image):
@@ -65,24 +99,42 @@ def immutable_images(kind: str, props: Properties) -> Iterator[str]:
             )
 
 
-def privilege(kind: str, props: Properties) -> Iterator[str]:
+def _may_be_privileged(namespace: str, namespaces: Sequence[str]) -> bool:
+    return any(namespace == name or namespace.startswith(f"{name}-") for name in namespaces)
+
+
+def privilege(
+    kind: str, props: Properties, namespaces: Sequence[str] = DOCKER_NAMESPACES
+) -> Iterator[str]:
     """Only a docker daemon is privileged, in a namespace of its own."""
     pod, namespace = _pod(kind, props), _namespace(props)
-    allowed = any(
-        namespace == name or namespace.startswith(f"{name}-") for name in DOCKER_NAMESPACES
-    )
-    if pod is None or allowed:
+    fix = f"remove it, or move the pod to a namespace of the daemon's ({', '.join(namespaces)})"
+    if found := _runner_config(kind, props):
+        values, table = found
+        jobs = str(values["runners"].get("jobNamespace") or props.get("namespace"))
+        contexts = {
+            key: context for key, context in table.items() if key.endswith("_security_context")
+        }
+        if not _may_be_privileged(jobs, namespaces):
+            for key, context in {"": table, **contexts}.items():
+                if context.get("privileged"):
+                    where = f"config.toml: {key + '.' if key else ''}privileged"
+                    yield f"{where} makes the jobs in '{jobs}' privileged; {fix}"
+    if pod is None or _may_be_privileged(namespace, namespaces):
         return
-    fix = f"remove it, or move the pod to a namespace of the daemon's ({DOCKER_NAMESPACES[0]})"
     for container in _containers(pod):
-        if (container.get("securityContext") or {}).get("privileged"):
-            yield f"container '{container.get('name')}' in '{namespace}' is privileged; {fix}"
+        context = container.get("securityContext") or {}
+        where = f"container '{container.get('name')}' in '{namespace}'"
+        if context.get("privileged"):
+            yield f"{where} is privileged; {fix}"
+        added = {str(name) for name in (context.get("capabilities") or {}).get("add") or []}
+        for capability in sorted(added - _BASELINE_CAPABILITIES):
+            yield f"{where} adds the capability {capability}; {fix}"
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(key):
             yield f"the pod in '{namespace}' has {key}; {fix}"
     for volume in pod.get("volumes") or []:
-        path = str((volume.get("hostPath") or {}).get("path") or "")
-        if path and (path == "/" or path.endswith((".sock", "/run", "/containerd"))):
+        if path := (volume.get("hostPath") or {}).get("path"):
             yield f"the pod in '{namespace}' mounts '{path}' of its node; {fix}"
 
 
@@ -106,8 +158,8 @@ def public_buckets(kind: str, props: Properties) -> Iterator[str]:
             everybody = principal == "*" or (
                 isinstance(principal, Mapping) and "*" in _listed(principal.get("AWS"))
             )
-            if statement.get("Effect") == "Allow" and everybody:
-                yield "the policy allows everybody ('Principal': '*'); name who may"
+            if statement.get("Effect") == "Allow" and (everybody or "NotPrincipal" in statement):
+                yield "the policy allows everybody ('*' or NotPrincipal); name who may"
 
 
 def _listed(value: Any) -> list[Any]:
@@ -147,7 +199,7 @@ def plain_docker(kind: str, props: Properties) -> Iterator[str]:
         arguments = [*(container.get("command") or []), *(container.get("args") or [])]
         if any(port.get("containerPort") == 2375 for port in container.get("ports") or []):
             yield f"container '{name}' listens on port 2375; {fix}"
-        listens = any(re.search(r"(--host|-H)[= ]?tcp:", str(item)) for item in arguments)
+        listens = re.search(r"(--host|-H)[= ]?tcp:", " ".join(map(str, arguments)))
         if listens and not any("--tlsverify" in str(item) for item in arguments):
             yield f"container '{name}' starts dockerd on TCP without --tlsverify; {fix}"
         for variable in container.get("env") or []:
@@ -176,6 +228,10 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def wildcards(kind: str, props: Properties) -> Iterator[str]:
     """No role allows everything."""
     rules: list[Any] = []
+    if re.fullmatch(r"kubernetes:rbac\.authorization\.k8s\.io/v1:(Cluster)?RoleBinding", kind):
+        role = (props.get("roleRef") or {}).get("name")
+        if role in {"cluster-admin", "admin", "edit"}:
+            yield f"it grants '{role}'; bind a role that lists what is needed"
     if re.fullmatch(r"kubernetes:rbac\.authorization\.k8s\.io/v1:(Cluster)?Role", kind):
         rules = props.get("rules") or []
     values: Any = props.get("values") or {}
@@ -215,7 +271,7 @@ def secrets_in_values(kind: str, props: Properties) -> Iterator[str]:
 
 RULES = [
     Rule("immutable-images", "Images are pinned by digest.", immutable_images),
-    Rule("no-privilege", "Only a docker daemon's pods are privileged.", privilege),
+    Rule("no-privilege", "Only a docker daemon's pods are privileged.", privilege, True),
     Rule("no-public-bucket", "No S3 bucket is public.", public_buckets),
     Rule("no-plain-docker", "Docker is reached with mutual TLS alone.", plain_docker),
     Rule("no-rbac-wildcards", "Roles list what they allow.", wildcards),

@@ -41,7 +41,12 @@ from .runner_platform import (
     ZoneArgs,
 )
 from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
-from .shared_docker_daemon import DockerOptionsArgs, SharedDockerDaemon, SharedDockerDaemonArgs
+from .shared_docker_daemon import (
+    DaemonIsolation,
+    DockerOptionsArgs,
+    SharedDockerDaemon,
+    SharedDockerDaemonArgs,
+)
 
 COMPONENTS = [
     BuildKitDaemon,
@@ -65,6 +70,7 @@ __all__ = [
     "CacheSettingsArgs",
     "CacheType",
     "ChartArgs",
+    "DaemonIsolation",
     "DockerOptionsArgs",
     "ExternalAzureArgs",
     "ExternalCache",

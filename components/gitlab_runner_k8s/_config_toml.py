@@ -1,6 +1,8 @@
 """The runner's config.toml: pure functions from plain values to text."""
 
+import shlex
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
 import tomli_w
@@ -61,6 +63,7 @@ class RunnerConfig:
     docker_client_secret_name: str | None = None
     buildkit_host: str | None = None
     buildkit_client_secret_name: str | None = None
+    daemon_wait_seconds: int = 300
     mirror_config_map_name: str | None = None
     feature_flags: dict[str, bool] = field(default_factory=dict)
     kubernetes: dict[str, Any] = field(default_factory=dict)
@@ -143,6 +146,29 @@ def _volumes(runner: RunnerConfig) -> dict[str, Any]:
     return {kind: entries for kind, entries in volumes.items() if entries}
 
 
+def _wait_for_daemon(runner: RunnerConfig) -> str | None:
+    """Return the commands by which a job waits for a shared daemon, in a shell of their own.
+
+    None where there is nothing to wait for, or no shell that would understand them.
+    """
+    hosts = {"docker_host": runner.docker_host, "buildkit_host": runner.buildkit_host}
+    is_posix = runner.extra.get("shell", "bash") in {"bash", "sh"}
+    if not any(hosts.values()) or not runner.daemon_wait_seconds or not is_posix:
+        return None
+    settings = [f"{name}={shlex.quote(host or '')}" for name, host in hosts.items()]
+    script = resources.files(__package__).joinpath("_daemon_wait.sh").read_text()
+    # The runner shows the first line.
+    return "\n".join(
+        [
+            "# Wait for the shared daemon",
+            "(",
+            *settings,
+            f"seconds={runner.daemon_wait_seconds}",
+            f"{script})",
+        ]
+    )
+
+
 def config(runner: RunnerConfig) -> dict[str, Any]:
     """Return the config.toml template as data: one `[[runners]]`, no global options."""
     environment = dict(runner.environment)
@@ -188,7 +214,12 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
     }
     if runner.cache:
         table["cache"] = cache_table(runner.cache)
-    return {"runners": [merge(table, runner.extra)]}
+    merged = merge(table, runner.extra)
+    # The user's own comes after: it may need the daemon.
+    commands = [_wait_for_daemon(runner), runner.extra.get("pre_build_script")]
+    if any(commands):
+        merged["pre_build_script"] = "\n".join(filter(None, commands))
+    return {"runners": [merged]}
 
 
 def render(runner: RunnerConfig) -> str:

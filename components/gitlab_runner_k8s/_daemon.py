@@ -1,7 +1,8 @@
 """What the daemons that build for all jobs have in common: certificates, network, disruption."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
 import pulumi
@@ -12,9 +13,12 @@ from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
 from ._inputs import concat, lift, sha256
-from ._specs import BuildKitDaemonSpec, SharedDockerDaemonSpec
+from ._specs import DAEMON_STOP_SECONDS, BuildKitDaemonSpec, SharedDockerDaemonSpec
 
 Daemon = SharedDockerDaemonSpec | BuildKitDaemonSpec
+_DRAIN = "drain.sh"
+_START_SECONDS = 600
+"""What a full volume may take to be read."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class Kind:
     config_path: str
     key_mode: int
     """Mode of the files with keys, for whoever the daemon runs as."""
+    user: int = 0
+    """Whom the daemon's pod runs as, and who owns its volume; 0 is left to the image."""
+    pod_suffix: str = ""
+    """What the pod's name, and that of its volume, have behind the component's."""
+    scratch: Mapping[str, str] = field(default_factory=dict)
+    """Folders that the daemon writes to and nobody keeps, by the name of their volume."""
 
     @property
     def server_certs_path(self) -> str:
@@ -104,8 +114,13 @@ def flags(directory: str) -> list[str]:
     return [f"--{flag}={directory}/{file}" for flag, file in names]
 
 
+def script(name: str) -> str:
+    """Return a shell script of the package."""
+    return resources.files(__package__).joinpath(f"_{name}.sh").read_text()
+
+
 def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
-    """Return the mounts of the daemon's volume, its configuration and its certificates."""
+    """Return the mounts of the daemon's volume, its configuration, certificates and scratch."""
     read_only = {
         "config": kind.config_path,
         "server": kind.server_certs_path,
@@ -114,6 +129,7 @@ def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
     return [
         {"name": "data", "mountPath": kind.data_path},
         *({"name": n, "mountPath": path, "readOnly": True} for n, path in read_only.items()),
+        *({"name": n, "mountPath": path} for n, path in kind.scratch.items()),
     ]
 
 
@@ -122,28 +138,35 @@ def container(
     kind: Kind,
     spec: Daemon,
     *,
+    image: str,
     arguments: list[str],
     over_socket: list[str],
     over_tls: list[str],
     security_context: dict[str, Any],
+    environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the daemon's container.
 
     It has started, and lives, as long as a call over its own socket goes through; it is ready when
     one with mutual TLS does.
     """
+    drain_seconds = spec.termination_grace_period_seconds - DAEMON_STOP_SECONDS
     return {
         "name": name,
-        "image": spec.image,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
+        **(
+            {"env": [{"name": key, "value": value} for key, value in environment.items()]}
+            if environment
+            else {}
+        ),
         "ports": [{"name": f"{kind.component}-tls", "containerPort": kind.port}],
         "startupProbe": {
             "exec": {"command": over_socket},
             "periodSeconds": 2,
             "timeoutSeconds": 10,
-            # A full volume takes long to read.
-            "failureThreshold": 300,
+            "failureThreshold": _START_SECONDS // 2,
         },
         "readinessProbe": {
             "exec": {"command": over_tls},
@@ -155,6 +178,21 @@ def container(
             "periodSeconds": 30,
             "timeoutSeconds": 20,
             "failureThreshold": 6,
+        },
+        # The pod is terminating while this runs, and still ready: kube-proxy sends it new
+        # connections as long as the Service has no other endpoint (KEP-1669), so that jobs that
+        # start meanwhile need not wait for its successor.
+        "lifecycle": {
+            "preStop": {
+                "exec": {
+                    "command": [
+                        "/bin/sh",
+                        f"{kind.config_path}/{_DRAIN}",
+                        str(kind.port),
+                        str(drain_seconds),
+                    ]
+                }
+            }
         },
         "resources": spec.resources.kubernetes(),
         "securityContext": security_context,
@@ -195,13 +233,24 @@ def stateful_set(
     config_map = k8s.core.v1.ConfigMap(
         f"{name}-config",
         metadata={"name": f"{name}-config", "namespace": spec.namespace},
-        data=files,
+        data={**files, _DRAIN: script("daemon_drain")},
         opts=opts,
     )
     title, text = settings
+    # The old pod drains before the new one starts; the provider itself would wait for 10 minutes.
+    patience = f"{spec.termination_grace_period_seconds + _START_SECONDS + 300}s"
+    # The volume's root keeps the group that the kubelet gave it: it need not be set again, on every
+    # file of every layer, when the pod starts.
+    security = {
+        "runAsUser": kind.user,
+        "runAsGroup": kind.user,
+        "runAsNonRoot": True,
+        "fsGroup": kind.user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
     # One pod: two daemons on one volume corrupt it.
     return kube.stateful_set(
-        name,
+        f"{name}{kind.pod_suffix}",
         spec.namespace,
         (kind.component, name),
         {
@@ -212,10 +261,13 @@ def stateful_set(
                 kube.config_volume("config", config_map),
                 kube.secret_volume("server", known.server, kind.key_mode),
                 kube.secret_volume("probe", known.probe, kind.key_mode),
+                *({"name": volume, "emptyDir": {}} for volume in kind.scratch),
             ],
+            **({"securityContext": security} if kind.user else {}),
             **pod,
         },
         resource_name=f"{name}-daemon",
+        service_name=name,
         # The daemon reads neither again while it runs.
         annotations={
             "checksum/certificates": known.checksum,
@@ -223,7 +275,15 @@ def stateful_set(
         },
         volume_size=spec.volume_size,
         storage_class_name=spec.storage_class_name,
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[service])),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                depends_on=[service],
+                custom_timeouts=pulumi.CustomTimeouts(
+                    create=patience, update=patience, delete=patience
+                ),
+            ),
+        ),
     )
 
 
@@ -252,7 +312,7 @@ def policy(
         ],
         egress=lift(
             lambda mirrors: [
-                net.dns(),
+                net.dns(spec.dns_cidrs),
                 net.internet(spec.egress_cidrs),
                 *(rule for mirror in mirrors for rule in net.to_service(mirror)),
             ],
@@ -282,7 +342,8 @@ def gc_policies(volume: int, percent: int, keep_hours: int) -> list[dict[str, An
         "minFreeSpace": volume // 10,
     }
     return [
-        {"keepDuration": f"{keep_hours}h", "maxUsedSpace": volume // 10},
+        # Without a size: with one, what is older is only removed above it.
+        {"keepDuration": f"{keep_hours}h"},
         room,
         {**room, "all": True},
     ]

@@ -112,11 +112,12 @@ def stateful_set(
     volume_size: str,
     storage_class_name: pulumi.Input[str] | None,
     opts: pulumi.ResourceOptions,
+    service_name: str | None = None,
 ) -> k8s.apps.v1.StatefulSet:
     """Declare one pod with a volume `data` that outlives the StatefulSet, and can grow.
 
     Args:
-        name: Name of the StatefulSet and of its Service.
+        name: Name of the StatefulSet, and of its Service where `service_name` names no other.
         namespace: Namespace of both.
         component: What the pod is, and of which instance: see `labels`.
         pod: The pod's spec, in Kubernetes' own spelling.
@@ -126,10 +127,11 @@ def stateful_set(
             if its StorageClass allows that; Kubernetes refuses a smaller one.
         storage_class_name: StorageClass of the volume; None for the cluster's default.
         opts: Options of the resource.
+        service_name: Name of its Service.
     """
     # As a plain mapping: type-checking nested literals of the SDK's types takes 20 GB.
     spec: Any = {
-        "serviceName": name,
+        "serviceName": service_name or name,
         "replicas": 1,
         "selector": {"matchLabels": selector(*component)},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},

@@ -189,7 +189,8 @@ def _runner_alerts(job: str, namespace: str) -> list[Object]:
 
 
 def _store_alerts(job: str, namespace: str) -> list[Object]:
-    errors = f'minio_s3_requests_5xx_errors_total{{job="{job}"}}'
+    minio = f'minio_s3_requests_5xx_errors_total{{job="{job}"}}'
+    seaweedfs = f'SeaweedFS_s3_request_total{{job="{job}",code=~"5.."}}'
     return [
         _down(
             "CacheStoreDown",
@@ -200,7 +201,7 @@ def _store_alerts(job: str, namespace: str) -> list[Object]:
         ),
         _alert(
             "CacheStoreErrors",
-            f"sum by (namespace, pod) (increase({errors}[10m])) > 0",
+            f"sum by (namespace, pod) (increase({minio}[10m]) or increase({seaweedfs}[10m])) > 0",
             "warning",
             10,
             "The cache's store {{ $labels.pod }} fails requests of its own fault",

@@ -1,15 +1,17 @@
 """NetworkPolicy rules: pure functions from addresses to what may be reached."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-_ANY = "0.0.0.0/0"
-_PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]
-_LINK_LOCAL = "169.254.0.0/16"  # the clouds' metadata service
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32")
+"""Where the clouds' metadata services are."""
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+_EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 Rule = dict[str, Any]
 
@@ -17,7 +19,11 @@ DOCKER_PORT = 2376
 S3_PORT = 9000
 METRICS_PORT = 9252
 DOCKER_METRICS_PORT = 9323
-API_SERVER_PORTS = (443, 6443)
+
+EKS_POD_IDENTITY = ["169.254.170.23/32", "fd00:ec2::23/128"]
+"""Where EKS Pod Identity's agent answers, on port 80; it knows each pod's own role alone."""
+GKE_METADATA = {"169.254.169.254/32": [80], "169.254.169.252/32": [987, 988]}
+"""Where GKE's metadata server answers, with Dataplane V2 and without it."""
 
 
 def ports(*numbers: int, protocol: str = "TCP") -> list[Rule]:
@@ -30,22 +36,31 @@ def namespace_peer(namespace: pulumi.Input[str]) -> Rule:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
 
 
-def dns() -> Rule:
-    """Return the egress rule to the cluster's DNS."""
+def dns(cidrs: Sequence[str]) -> Rule:
+    """Return the egress rule to the cluster's DNS: its pods, and a cache on each node."""
     peer = namespace_peer("kube-system") | {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
-    return {"to": [peer], "ports": [*ports(53, protocol="UDP"), *ports(53)]}
+    caches = ({"ipBlock": {"cidr": cidr}} for cidr in cidrs)
+    return {"to": [peer, *caches], "ports": [*ports(53, protocol="UDP"), *ports(53)]}
+
+
+def _blocks(excluded: Sequence[str]) -> list[Rule]:
+    """Return the peers for every address, of either family, but some."""
+    blocks = []
+    for cidr in _EVERYWHERE:
+        kept = [other for other in excluded if (":" in other) == (":" in cidr)]
+        blocks.append({"ipBlock": {"cidr": cidr, "except": kept}})
+    return blocks
 
 
 def internet(allowed: Sequence[str] = ()) -> Rule:
     """Return the egress rule to public addresses and the private ranges that were allowed."""
-    public = {"cidr": _ANY, "except": [*_PRIVATE, _LINK_LOCAL]}
-    return {"to": [{"ipBlock": public}, *({"ipBlock": {"cidr": cidr}} for cidr in allowed)]}
+    private = ({"ipBlock": {"cidr": cidr}} for cidr in allowed)
+    return {"to": [*_blocks([*_PRIVATE, *_LINK_LOCAL]), *private]}
 
 
 def _anywhere(*numbers: int) -> Rule:
     """Return the egress rule to some ports of every address but the metadata service."""
-    block = {"cidr": _ANY, "except": [_LINK_LOCAL]}
-    return {"to": [{"ipBlock": block}], "ports": ports(*numbers)}
+    return {"to": _blocks(_LINK_LOCAL), "ports": ports(*numbers)}
 
 
 def _service(address: str) -> tuple[str | None, int]:
@@ -56,10 +71,14 @@ def _service(address: str) -> tuple[str | None, int]:
     return (host[1] if len(host) > 2 and host[2] == "svc" else None), port
 
 
-def to_service(address: str) -> list[Rule]:
-    """Return the egress rule to a Service of the cluster; none for an address outside of it."""
+def to_service(address: str, pod_port: int | None = None) -> list[Rule]:
+    """Return the egress rule to a Service of the cluster; none for an address outside of it.
+
+    A policy sees the port of the pods, which is the Service's unless another is given.
+    """
     namespace, port = _service(address)
-    return [{"to": [namespace_peer(namespace)], "ports": ports(port)}] if namespace else []
+    peer = namespace and namespace_peer(namespace)
+    return [{"to": [peer], "ports": ports(pod_port or port)}] if peer else []
 
 
 def namespace_rule(namespaces: Sequence[pulumi.Input[str]], port: int) -> list[Rule]:
@@ -68,21 +87,67 @@ def namespace_rule(namespaces: Sequence[pulumi.Input[str]], port: int) -> list[R
     return [{"from": peers, "ports": ports(port)}] if peers else []
 
 
-def manager_egress(addresses: Mapping[str, str | None]) -> list[Rule]:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the policies of a runner have to know of the cluster."""
+
+    dns_cidrs: Sequence[str]
+    """Where caches of the cluster's DNS answer, beside its pods."""
+    egress_cidrs: Sequence[str]
+    """Private ranges that jobs may reach."""
+    api_server_ports: Sequence[int]
+    gitlab_port: int | None = None
+    """Port of GitLab's pods: a policy sees that, not a Service's."""
+    identity: str | None = None
+    """Kind of the store, `s3` or `gcs`, that the runner reaches by its own identity."""
+
+
+def identity(kind: str | None) -> list[Rule]:
+    """Return the egress rules to where the runner gets credentials for its own identity."""
+    if kind == "s3":
+        return [
+            {
+                "to": [{"ipBlock": {"cidr": cidr}} for cidr in EKS_POD_IDENTITY],
+                "ports": ports(80),
+            }
+        ]
+    if kind == "gcs":
+        return [
+            {"to": [{"ipBlock": {"cidr": cidr}}], "ports": ports(*numbers)}
+            for cidr, numbers in GKE_METADATA.items()
+        ]
+    return []
+
+
+def manager_egress(addresses: Mapping[str, str | None], around: Surroundings) -> list[Rule]:
     """Return what the runner itself may reach: DNS, the API server, GitLab and the store.
 
     NetworkPolicy knows no host names, so the API server and GitLab are given by port.
     """
     gitlab, store = addresses["gitlab"], addresses["store"]
     assert gitlab is not None
-    outside = sorted({*API_SERVER_PORTS, _service(gitlab)[1]})
-    return [dns(), _anywhere(*outside), *(to_service(store) if store else [])]
+    outside = {*around.api_server_ports, _service(gitlab)[1]}
+    if around.gitlab_port:
+        outside.add(around.gitlab_port)
+    return [
+        dns(around.dns_cidrs),
+        _anywhere(*sorted(outside)),
+        *(to_service(store) if store else []),
+        *identity(around.identity),
+    ]
 
 
-def job_egress(addresses: Mapping[str, str | None], allowed: Sequence[str]) -> list[Rule]:
+def job_egress(addresses: Mapping[str, str | None], around: Surroundings) -> list[Rule]:
     """Return what jobs may reach: DNS, the internet, and the platform's own services."""
     services = [to_service(address) for address in addresses.values() if address]
-    return [dns(), internet(allowed), *(rule for rules in services for rule in rules)]
+    gitlab = addresses.get("gitlab")
+    if gitlab and around.gitlab_port:
+        services.append(to_service(gitlab, around.gitlab_port))
+    return [
+        dns(around.dns_cidrs),
+        internet(around.egress_cidrs),
+        *(rule for rules in services for rule in rules),
+    ]
 
 
 def policy(

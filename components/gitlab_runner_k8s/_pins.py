@@ -19,6 +19,10 @@ DOCKER_DAEMON_IMAGE = (
     "docker.io/library/docker:29.8.1-dind"
     "@sha256:3f3c01aaaebf7cce837356b688b7c059a4749f10bd7660dec7c58fc454a283f0"
 )
+DOCKER_ROOTLESS_IMAGE = (
+    "docker.io/library/docker:29.8.1-dind-rootless"
+    "@sha256:6508d42ef60f7d4c608a76e5b006c29012a0b1c4111c7d58f55799ffcd347005"
+)
 DOCKER_CLI_IMAGE = (
     "docker.io/library/docker:29.8.1-cli"
     "@sha256:018edbc908e08fcc9dbf029c812c34251e9b4719e6f71ca0e5eae2a987d014ca"

@@ -18,6 +18,12 @@ from ._extra_config import overwrites
 
 Environment = dict[v.EnvironmentName, Any]
 
+API_SERVER_PORTS = [443, 6443]
+
+DNS_CIDRS = ["169.254.20.10/32"]
+"""Where the cluster's DNS cache on each node answers, if there is one: NodeLocal DNSCache's own
+default."""
+
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
 
@@ -159,6 +165,7 @@ class RunnerOptions(v.Spec):
     feature_flags: dict[v.FeatureFlag, bool] = {}
     extra_config: v.ExtraConfig | None = None
     poll_timeout_seconds: Annotated[v.Seconds, Field(ge=30)] = 600
+    daemon_wait_seconds: Annotated[v.Seconds, Field(le=3600)] = 300
     check_interval_seconds: Annotated[v.Seconds, Field(ge=1)] = 3
     maximum_job_timeout_seconds: Annotated[v.Seconds, Field(ge=600)] = 3600
     gitlab_outage_tolerance_minutes: Annotated[v.Whole, Field(ge=3, le=24 * 60)] = 30
@@ -218,6 +225,9 @@ class GitLabRunnerSpec(RunnerOptions):
     allow_insecure_gitlab_url: bool = False
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
+    api_server_ports: list[v.Port] = API_SERVER_PORTS
+    gitlab_port: v.Port | None = None
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -301,6 +311,7 @@ class MinioCacheSpec(MinioOptions):
     bucket: v.BucketName = "runner"
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -440,6 +451,10 @@ class S3CacheSpec(S3Options):
     service_account_names: list[v.ResourceName] = ["gitlab-runner"]
 
 
+DAEMON_STOP_SECONDS = 20
+"""What a daemon gets to stop once it is drained: dockerd gives its containers 15."""
+
+
 class DaemonOptions(v.Spec):
     """What a user chooses about a daemon that builds for all jobs."""
 
@@ -470,6 +485,11 @@ class DaemonOptions(v.Spec):
             yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
         if self.certificate_validity_hours >= self.ca_validity_hours:
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
+        if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
+            yield (
+                "termination_grace_period_seconds must be from 30 to 86400 (a day): "
+                f"{DAEMON_STOP_SECONDS} of them are left to the daemon itself; change it"
+            )
 
 
 class DaemonPlace(v.Spec):
@@ -479,6 +499,7 @@ class DaemonPlace(v.Spec):
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
 
 def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:
@@ -492,7 +513,8 @@ def _own_namespace(namespace: Any, job_namespace: Any, why: str) -> Iterator[str
 class DockerOptions(DaemonOptions):
     """What a user chooses about the shared daemon."""
 
-    image: v.DockerImageReference = _pins.DOCKER_DAEMON_IMAGE
+    image: v.DockerImageReference | None = None
+    isolation: Literal["privileged", "rootless"] = "privileged"
     mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     accept_shared_nodes: bool = False
     metrics_namespaces: list[v.Namespace] = []
@@ -500,10 +522,39 @@ class DockerOptions(DaemonOptions):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         if not self.node_selector and not self.accept_shared_nodes:
-            yield (
-                "node_selector must name nodes of the daemon's own: whoever can run a job is root "
-                "there; set it, or set accept_shared_nodes to accept that for the nodes of others"
+            danger = (
+                "its pod is privileged, though the daemon is not root"
+                if self.is_rootless
+                else "whoever can run a job is root there"
             )
+            yield (
+                f"node_selector must name nodes of the daemon's own: {danger}; set it, or set "
+                "accept_shared_nodes to accept that for the nodes of others"
+            )
+        official = self.image is not None and v.Image(self.image)
+        if official and official.repository == "library/docker":
+            is_rootless = str(official.tag).endswith("-dind-rootless")
+            if is_rootless != self.is_rootless:
+                yield (
+                    f"image ({official.tag}) must be of the isolation '{self.isolation}'; remove "
+                    f"it, or use {self.default_image}"
+                )
+        architecture = self.node_selector.get("kubernetes.io/arch", "amd64")
+        if self.is_rootless and architecture not in {"amd64", "arm64"}:
+            yield (
+                f"node_selector.kubernetes.io/arch ({architecture}) must be amd64 or arm64 for the "
+                "isolation 'rootless', whose image there is for those alone; change it"
+            )
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the daemon runs without root."""
+        return self.isolation == "rootless"
+
+    @property
+    def default_image(self) -> str:
+        """The pinned image of the isolation."""
+        return _pins.DOCKER_ROOTLESS_IMAGE if self.is_rootless else _pins.DOCKER_DAEMON_IMAGE
 
 
 class SharedDockerDaemonSpec(DaemonPlace, DockerOptions):
@@ -607,19 +658,28 @@ class ExternalCacheSpec(ExternalCacheOptions):
 
 class CacheSettings(v.Spec):
     backend: Literal["minio", "s3", "external", "none"] = "minio"
+    keep_minio: bool = False
     minio: MinioOptions | None = None
     s3: S3Options | None = None
     external: ExternalCacheOptions | None = None
 
     def problems(self) -> Iterator[str]:
+        if self.keep_minio and self.backend == "minio":
+            yield "keep_minio is only for another backend than 'minio'; remove it"
+        used = {self.backend, *(["minio"] if self.keep_minio else [])}
         for block in ("minio", "s3", "external"):
-            if getattr(self, block) is not None and block != self.backend:
+            if getattr(self, block) is not None and block not in used:
                 yield (
                     f"{block} is set and backend is '{self.backend}'; remove {block}, "
                     f"or set backend to '{block}'"
                 )
         if self.backend in {"s3", "external"} and getattr(self, self.backend) is None:
             yield f"{self.backend} must be set for the backend '{self.backend}'; set it"
+
+    @property
+    def has_minio(self) -> bool:
+        """Tell whether the in-cluster store is declared."""
+        return self.backend == "minio" or self.keep_minio
 
 
 class NamespacesSettings(v.Spec):
@@ -646,6 +706,9 @@ class NamespacesSettings(v.Spec):
 class NetworkSettings(v.Spec):
     enable_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
+    api_server_ports: list[v.Port] = API_SERVER_PORTS
+    gitlab_port: v.Port | None = None
     cluster_domain: v.HostPort = "cluster.local"
     allow_insecure_gitlab_url: bool = False
 
@@ -708,6 +771,7 @@ class RegistryMirrorSpec(RegistryMirrorOptions):
     cluster_domain: v.HostPort = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
+    dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
@@ -128,6 +129,7 @@ def _matches(pattern: str, problem: str) -> AfterValidator:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Count = Annotated[Whole, Field(ge=1, le=10_000)]
+Port = Annotated[Whole, Field(ge=1, le=65_535)]
 Days = Annotated[Whole, Field(ge=1, le=3650)]
 Hours = Annotated[Whole, Field(ge=1, le=24 * 3650)]
 Seconds = Annotated[Whole, Field(ge=0, le=7 * 24 * 3600)]
@@ -445,6 +447,19 @@ Cidr = Annotated[
     str,
     _matches(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "must be an IPv4 CIDR block, such as '10.0.0.0/8'"),
 ]
+
+
+def _dns_cidr(value: str) -> str | None:
+    wanted = "must be an address block of a DNS cache, such as '169.254.20.10/32'"
+    try:
+        block = ip_network(value)
+    except ValueError:
+        return wanted
+    # Wider than this it would be a way out for everything that can speak on port 53.
+    return None if value.isascii() and block.num_addresses <= 256 else wanted
+
+
+DnsCidr = Annotated[str, rule(_dns_cidr)]
 HostPort = Annotated[
     str,
     _matches(

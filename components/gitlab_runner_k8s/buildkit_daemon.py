@@ -57,7 +57,8 @@ class BuildKitOptionsArgs(TypedDict):
     ca_validity_hours: NotRequired[int]
     """Hours for which the authority is valid. Default: 87600, 10 years."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400. It stops
+    once no client is connected, and 20 seconds before the end in any case. Default: 600."""
 
 
 class BuildKitDaemonArgs(BuildKitOptionsArgs):
@@ -76,6 +77,9 @@ class BuildKitDaemonArgs(BuildKitOptionsArgs):
     """Deny all traffic of the daemon but the jobs' and the internet. Default: denied."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that builds may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
 
 
 class BuildKitDaemon(pulumi.ComponentResource):
@@ -132,6 +136,7 @@ class BuildKitDaemon(pulumi.ComponentResource):
             "buildkitd",
             KIND,
             spec,
+            image=spec.image,
             arguments=[
                 f"--config={KIND.config_path}/buildkitd.toml",
                 f"--addr={_SOCKET}",

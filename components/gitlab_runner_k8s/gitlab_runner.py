@@ -263,6 +263,10 @@ class RunnerOptionsArgs(TypedDict):
     Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
+    daemon_wait_seconds: NotRequired[int]
+    """Seconds that a job waits at its start for a shared daemon that is restarting, before it
+    fails, at most 3600; 0 makes no job wait. Only jobs with the daemon's client in their image
+    wait. Default: 300."""
     check_interval_seconds: NotRequired[int]
     """Seconds between requests for jobs. Default: 3."""
     maximum_job_timeout_seconds: NotRequired[int]
@@ -321,6 +325,14 @@ class GitLabRunnerArgs(RunnerOptionsArgs):
     Has no effect where the cluster's network does not enforce NetworkPolicy."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
+    api_server_ports: NotRequired[list[int]]
+    """TCP ports on which the Kubernetes API server answers. Default: 443 and 6443."""
+    gitlab_port: NotRequired[int]
+    """TCP port of GitLab's own pods, where GitLab is in this cluster and its Service's port is
+    another: policies see the pods'. Default: the port of `gitlab_url`."""
 
 
 class GitLabRunner(pulumi.ComponentResource):
@@ -466,6 +478,14 @@ class GitLabRunner(pulumi.ComponentResource):
             "buildkit": spec.buildkit.host if spec.buildkit else None,
             "mirror": spec.registry_mirror.url if spec.registry_mirror else None,
         }
+        by_identity = spec.cache and spec.cache.credentials_secret_name is None
+        around = net.Surroundings(
+            dns_cidrs=spec.dns_cidrs,
+            egress_cidrs=spec.egress_cidrs,
+            api_server_ports=spec.api_server_ports,
+            gitlab_port=spec.gitlab_port,
+            identity=spec.cache.type if spec.cache and by_identity else None,
+        )
         child = pulumi.ResourceOptions(parent=self)
         return [
             net.policy(
@@ -476,14 +496,14 @@ class GitLabRunner(pulumi.ComponentResource):
                     if spec.enable_metrics
                     else []
                 ),
-                egress=lift(net.manager_egress, addresses),
+                egress=lift(lambda known: net.manager_egress(known, around), addresses),
                 opts=child,
             ),
             net.policy(
                 f"{name}-jobs",
                 spec.job_namespace,
                 ingress=[],
-                egress=lift(lambda known: net.job_egress(known, spec.egress_cidrs), addresses),
+                egress=lift(lambda known: net.job_egress(known, around), addresses),
                 opts=child,
             ),
         ]
@@ -590,6 +610,7 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "docker_client_secret_name": spec.docker.client_secret_name if spec.docker else None,
         "buildkit_host": spec.buildkit.host if spec.buildkit else None,
         "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
+        "daemon_wait_seconds": spec.daemon_wait_seconds,
         "mirror_config_map_name": (
             spec.registry_mirror.daemon_config_map_name if spec.registry_mirror else None
         ),

@@ -50,7 +50,8 @@ class MinioOptionsArgs(TypedDict):
     """What can be chosen about the in-cluster store."""
 
     engine: NotRequired[MinioEngine]
-    """The server. Default: silo."""
+    """The server. Another one starts with an empty bucket, except between silo and minio, which
+    read each other's data; what the other left stays on the volume. Default: silo."""
     image: NotRequired[str]
     """Image of the server, by digest; that of silo or minio must carry the client `mc` too, that
     of seaweedfs `curl`. Default: the pinned image of the engine."""
@@ -95,6 +96,9 @@ class MinioCacheArgs(MinioOptionsArgs):
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the store but the runner's and the jobs'; seaweedfs needs that.
     Default: denied."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
 
 
 class MinioCache(pulumi.ComponentResource):
@@ -171,6 +175,7 @@ class MinioCache(pulumi.ComponentResource):
             file: pulumi.Output.concat(text, "\n") for file, text in files.items()
         }
         self.ca_secret_name = None
+        self._ca_certificate = certificates.authority if certificates else None
         if certificates:
             lines["ca.crt"] = certificates.authority
             trusted = {"ca.crt": certificates.authority}
@@ -214,6 +219,11 @@ class MinioCache(pulumi.ComponentResource):
                 "metrics_secret_name": self.metrics_secret_name,
             }
         )
+
+    @property
+    def ca_certificate(self) -> pulumi.Output[str] | None:
+        """PEM text of the authority's certificate; none without TLS (native only)."""
+        return self._ca_certificate
 
     @property
     def stateful_set(self) -> k8s.apps.v1.StatefulSet:
@@ -419,7 +429,7 @@ class MinioCache(pulumi.ComponentResource):
             f"{name}-bootstrap",
             spec.namespace,
             ingress=[],
-            egress=[net.dns(), {"to": [server], "ports": net.ports(net.S3_PORT)}],
+            egress=[net.dns(spec.dns_cidrs), {"to": [server], "ports": net.ports(net.S3_PORT)}],
             pods=kube.selector("minio-bootstrap", name),
             opts=child,
         )

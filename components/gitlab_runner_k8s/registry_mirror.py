@@ -78,6 +78,9 @@ class RegistryMirrorArgs(RegistryMirrorOptionsArgs):
     """Deny all traffic of the mirror but its clients' and the internet. Default: denied."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that the mirror may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
 
 
 class RegistryMirror(pulumi.ComponentResource):
@@ -136,7 +139,7 @@ class RegistryMirror(pulumi.ComponentResource):
                 ingress=_ingress(spec),
                 egress=lift(
                     lambda remote: [
-                        net.dns(),
+                        net.dns(spec.dns_cidrs),
                         net.internet(spec.egress_cidrs),
                         *net.to_service(remote),
                     ],

@@ -58,7 +58,12 @@ class CacheSettingsArgs(TypedDict):
     """The distributed cache."""
 
     backend: NotRequired[CacheBackend]
-    """Where the cache is kept. Default: minio."""
+    """Where the cache is kept. An update that leaves the backend `minio` removes the store
+    at once, see `keep_minio`. Default: minio."""
+    keep_minio: NotRequired[bool]
+    """Keep the in-cluster store beside another backend, in the update that leaves the backend
+    `minio`: jobs that still run were given its addresses. Remove it in a later update, once they
+    have ended; the volume stays all the same. Default: removed."""
     minio: NotRequired[MinioOptionsArgs]
     """Options of the backend `minio`. Default: its defaults."""
     s3: NotRequired[S3OptionsArgs]
@@ -102,7 +107,11 @@ class FleetArgs(TypedDict):
 
 
 class NamespacesArgs(TypedDict):
-    """The namespaces. Each has its own secrets and Pod Security level."""
+    """The namespaces. Each has its own secrets and Pod Security level.
+
+    A new name is a new namespace: what runs in the one before is ended, and its volume stays
+    behind there.
+    """
 
     runner: NotRequired[str]
     """Of the runner itself (restricted). Default: gitlab-runner."""
@@ -119,8 +128,9 @@ class NamespacesArgs(TypedDict):
     """Make the namespaces. Default: made. Otherwise they, and their Pod Security labels, are
     yours."""
     enable_adoption: NotRequired[bool]
-    """Take over the two namespaces of the volumes, which `pulumi destroy` leaves, in a stack that
-    is made again. Default: they must not exist."""
+    """Take over the namespaces of the volumes, which `pulumi destroy` leaves, in a stack that is
+    made again: all of them have to be there, so add a new part in a later update.
+    Default: they must not exist."""
 
 
 class NetworkArgs(TypedDict):
@@ -132,6 +142,15 @@ class NetworkArgs(TypedDict):
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs and builds may reach: those of GitLab and of registries.
     Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Where NodeLocal DNSCache answers on the cluster's
+    own DNS address, as on GKE, add that: "10.96.0.10/32"; with Cloud DNS for GKE
+    "169.254.169.254/32". Default: NodeLocal DNSCache's usual 169.254.20.10/32."""
+    api_server_ports: NotRequired[list[int]]
+    """TCP ports on which the Kubernetes API server answers. Default: 443 and 6443."""
+    gitlab_port: NotRequired[int]
+    """TCP port of GitLab's own pods, where GitLab is in this cluster and its Service's port is
+    another: policies see the pods'. Default: the port of `gitlab_url`."""
     cluster_domain: NotRequired[str]
     """DNS domain of the cluster. Default: cluster.local."""
     allow_insecure_gitlab_url: NotRequired[bool]
@@ -174,7 +193,7 @@ class RunnerPlatformArgs(TypedDict):
     """The network around the platform. Default: its defaults."""
     allow_volume_deletion: NotRequired[bool]
     """Let `pulumi destroy` delete the namespaces of the store and of the daemon, and with them
-    their volumes. Default: both namespaces stay."""
+    their volumes. Default: they stay."""
 
 
 class RunnerPlatform(pulumi.ComponentResource):
@@ -231,6 +250,8 @@ class RunnerPlatform(pulumi.ComponentResource):
         self.cache_backend = pulumi.Output.from_input(spec.cache.backend)
 
         self._ready = self._namespaces(name)
+        if spec.network.enable_policies:
+            self._default_deny(name)
         self._annotations: dict[str, pulumi.Input[str]] = {}
         self._pod_labels: dict[str, pulumi.Input[str]] = {}
         self._targets: list[monitoring.Target] = []
@@ -251,9 +272,10 @@ class RunnerPlatform(pulumi.ComponentResource):
             "service_account_annotations": self._annotations,
             "manager_pod_labels": self._pod_labels,
             "allow_insecure_gitlab_url": spec.network.allow_insecure_gitlab_url,
-            "enable_network_policies": spec.network.enable_policies,
-            "egress_cidrs": spec.network.egress_cidrs,
             "metrics_namespaces": self._readers(),
+            "api_server_ports": spec.network.api_server_ports,
+            "gitlab_port": spec.network.gitlab_port,
+            **self._surroundings(),
         }
         # What the caller left out keeps its default, in one place.
         shared: dict[str, Any] = dict(args.get("runner") or {})
@@ -278,9 +300,9 @@ class RunnerPlatform(pulumi.ComponentResource):
         """Return what every part of the platform that reaches out is told of the network."""
         network = self._spec.network
         return {
-            "cluster_domain": network.cluster_domain,
             "enable_network_policies": network.enable_policies,
             "egress_cidrs": network.egress_cidrs,
+            "dns_cidrs": network.dns_cidrs,
         }
 
     def _readers(self) -> list[pulumi.Input[str]]:
@@ -299,7 +321,8 @@ class RunnerPlatform(pulumi.ComponentResource):
             for fleet, runner in self._runners.items()
             if runner.serves_metrics
         ]
-        volumes = [spec.namespaces.cache] if spec.cache.backend == "minio" else []
+        volumes = [spec.namespaces.cache] if spec.cache.has_minio else []
+        volumes += [spec.namespaces.mirror] if spec.registry_mirror else []
         volumes += [
             str(zone.docker_namespace)
             for zone in map(spec.zone, spec.zone_names())
@@ -326,20 +349,18 @@ class RunnerPlatform(pulumi.ComponentResource):
             "namespace": spec.namespaces.mirror,
             "job_namespace": zones[0].job_namespace,
             "client_namespaces": clients,
+            "cluster_domain": spec.network.cluster_domain,
             **self._surroundings(),
         }
         mirror = RegistryMirror(
             f"{name}-mirror", cast(RegistryMirrorArgs, mirror_args), opts=self._child()
         )
         self.registry_mirror_url = mirror.url
-        for zone in spec.zone_names()[1:]:
+        for zone, namespace in self._other_job_namespaces().items():
             # Pods mount ConfigMaps of their own namespace alone.
             k8s.core.v1.ConfigMap(
                 f"{name}-{zone}-mirror-daemon",
-                metadata={
-                    "name": f"{name}-mirror-daemon",
-                    "namespace": spec.zone(zone).job_namespace,
-                },
+                metadata={"name": f"{name}-mirror-daemon", "namespace": namespace},
                 data={"daemon.json": lift(daemon_json, mirror.url)},
                 opts=self._child(),
             )
@@ -394,7 +415,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         if not spec.namespaces.enable_creation:
             return []
         made = [self._namespace(f"{name}-runner", spec.namespaces.runner, "restricted")]
-        if spec.cache.backend == "minio":
+        if spec.cache.has_minio:
             made.append(
                 self._namespace(
                     f"{name}-cache", spec.namespaces.cache, "restricted", has_volume=True
@@ -420,6 +441,23 @@ class RunnerPlatform(pulumi.ComponentResource):
                     )
                 )
         return made
+
+    def _default_deny(self, name: str) -> None:
+        """Isolate what else is in the namespaces whose policies are for single pods."""
+        spec = self._spec
+        wanted = {
+            "cache": spec.namespaces.cache if spec.cache.has_minio else None,
+            "mirror": spec.namespaces.mirror if spec.registry_mirror else None,
+        }
+        for part, namespace in wanted.items():
+            if namespace:
+                net.policy(
+                    f"{name}-{part}-default-deny",
+                    namespace,
+                    ingress=[],
+                    egress=[],
+                    opts=self._child(),
+                )
 
     def _has_privilege(self, zone: str) -> bool:
         """Tell whether any container of a zone's jobs is privileged."""
@@ -447,36 +485,10 @@ class RunnerPlatform(pulumi.ComponentResource):
 
     def _cache(self, name: str, args: CacheSettingsArgs) -> RunnerCacheArgs | None:
         spec = self._spec
+        minio = self._minio(name, args) if spec.cache.has_minio else None
         if spec.cache.backend == "minio":
-            minio_args: dict[str, Any] = {
-                **(args.get("minio") or {}),
-                "namespace": spec.namespaces.cache,
-                "runner_namespace": spec.namespaces.runner,
-                "job_namespace": spec.namespaces.jobs,
-                "cluster_domain": spec.network.cluster_domain,
-                "enable_network_policies": spec.network.enable_policies,
-            }
-            minio = MinioCache(
-                f"{name}-cache", cast(MinioCacheArgs, minio_args), opts=self._child()
-            )
-            self.cache_endpoint = minio.endpoint
-            self.cache_bucket = minio.bucket
-            self.cache_credentials_secret_name = minio.credentials_secret_name
-            options = spec.cache.minio or MinioOptions()
-            if options.enable_metrics:
-                self._targets.append(_store_target(name, spec.namespaces.cache, options, minio))
-            if spec.network.enable_policies:
-                self._open_store(f"{name}-cache", options)
-            store: RunnerCacheArgs = {
-                "bucket": minio.bucket,
-                "server_address": minio.endpoint,
-                "insecure": not options.enable_tls,
-                "credentials_secret_name": minio.credentials_secret_name,
-                "credentials_checksum": minio.credentials_checksum,
-            }
-            if minio.ca_secret_name is not None:
-                store["ca_secret_name"] = minio.ca_secret_name
-            return store
+            assert minio is not None  # the backend has it
+            return self._minio_store(minio)
         if spec.cache.backend == "s3":
             return self._s3(name, args["s3"])
         if spec.cache.backend == "external":
@@ -495,11 +507,65 @@ class RunnerPlatform(pulumi.ComponentResource):
             return external.runner_cache
         return None
 
+    def _minio(self, name: str, args: CacheSettingsArgs) -> MinioCache:
+        """Declare the in-cluster store, and who reaches it."""
+        spec = self._spec
+        minio_args: dict[str, Any] = {
+            **(args.get("minio") or {}),
+            "namespace": spec.namespaces.cache,
+            "runner_namespace": spec.namespaces.runner,
+            "job_namespace": spec.zone(spec.zone_names()[0]).job_namespace,
+            "cluster_domain": spec.network.cluster_domain,
+            "enable_network_policies": spec.network.enable_policies,
+            "dns_cidrs": spec.network.dns_cidrs,
+        }
+        minio = MinioCache(f"{name}-cache", cast(MinioCacheArgs, minio_args), opts=self._child())
+        options = spec.cache.minio or MinioOptions()
+        if options.enable_metrics:
+            self._targets.append(_store_target(name, spec.namespaces.cache, options, minio))
+        if spec.network.enable_policies:
+            self._open_store(f"{name}-cache", options)
+        if minio.ca_certificate is not None:
+            self._trust_store(f"{name}-cache", minio.ca_certificate)
+        return minio
+
+    def _minio_store(self, minio: MinioCache) -> RunnerCacheArgs:
+        """Return the in-cluster store as runners are told of it."""
+        self.cache_endpoint = minio.endpoint
+        self.cache_bucket = minio.bucket
+        self.cache_credentials_secret_name = minio.credentials_secret_name
+        store: RunnerCacheArgs = {
+            "bucket": minio.bucket,
+            "server_address": minio.endpoint,
+            "insecure": minio.ca_secret_name is None,
+            "credentials_secret_name": minio.credentials_secret_name,
+            "credentials_checksum": minio.credentials_checksum,
+        }
+        if minio.ca_secret_name is not None:
+            store["ca_secret_name"] = minio.ca_secret_name
+        return store
+
+    def _other_job_namespaces(self) -> dict[str, str]:
+        """Return the job namespaces by zone, without the first: components know that one."""
+        _, *others = self._spec.zone_names()
+        return {zone: str(self._spec.zone(zone).job_namespace) for zone in others}
+
+    def _trust_store(self, store: str, authority: pulumi.Output[str]) -> None:
+        """Let the other zones' jobs trust the in-cluster store, too."""
+        for zone, namespace in self._other_job_namespaces().items():
+            # Pods mount Secrets of their own namespace alone.
+            k8s.core.v1.Secret(
+                f"{store}-ca-zone-{zone}",
+                metadata={"name": f"{store}-ca", "namespace": namespace},
+                string_data={"ca.crt": authority},
+                opts=self._child(),
+            )
+
     def _open_store(self, store: str, options: MinioOptions) -> None:
         """Let the other zones' jobs, and Prometheus, reach the in-cluster store, too."""
         admitted: list[tuple[str, list[pulumi.Input[str]], int]] = [
-            (zone, [str(self._spec.zone(zone).job_namespace)], net.S3_PORT)
-            for zone in self._spec.zones
+            (f"zone-{zone}", [namespace], net.S3_PORT)
+            for zone, namespace in self._other_job_namespaces().items()
         ]
         if self._readers() and options.enable_metrics:
             admitted.append(("metrics", self._readers(), ENGINES[options.engine].metrics_port))
@@ -550,6 +616,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         place: dict[str, Any] = {
             "namespace": settings.docker_namespace,
             "job_namespace": settings.job_namespace,
+            "cluster_domain": self._spec.network.cluster_domain,
             **self._surroundings(),
         }
         own = given.get("docker_daemon") or given.get("buildkit_daemon") or {}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from importlib import resources
+from enum import Enum
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -16,14 +16,41 @@ from ._specs import SharedDockerDaemonSpec
 from ._validation import quantity, validate
 from .gitlab_runner import ResourcesArgs
 
-KIND = daemon.Kind("docker", net.DOCKER_PORT, "/var/lib/docker", "/etc/docker", 0o400)
+PRIVILEGED = daemon.Kind("docker", net.DOCKER_PORT, "/var/lib/docker", "/etc/docker", 0o400)
+# Its layers belong to other users, so it has a volume, and so a pod, of another name: a volume is
+# never handed from one to the other. /etc is another one for the daemon itself.
+ROOTLESS = daemon.Kind(
+    "docker",
+    net.DOCKER_PORT,
+    "/home/rootless/.local/share/docker",
+    "/docker-config",
+    0o440,
+    user=1000,
+    pod_suffix="-rootless",
+    scratch={"run": "/run/user/1000", "tmp": "/tmp"},
+)
+
+
+class DaemonIsolation(str, Enum):
+    """What is between the shared daemon and its node."""
+
+    PRIVILEGED = "privileged"
+    """Nothing: the daemon is root in a privileged pod."""
+    ROOTLESS = "rootless"
+    """The daemon and what it runs are in a user namespace, root there and user 1000 outside. The
+    pod is still privileged, which the namespaces inside need."""
 
 
 class DockerOptionsArgs(TypedDict):
     """What can be chosen about the shared daemon."""
 
     image: NotRequired[str]
-    """Image of the daemon, by digest; Docker 29.3.1 or newer. Default: the pinned docker:dind."""
+    """Image of the daemon, by digest; Docker 29.3.1 or newer. Default: the pinned docker:dind, or
+    docker:dind-rootless."""
+    isolation: NotRequired[DaemonIsolation]
+    """What is between the daemon and its node. `rootless` needs nodes with unprivileged user
+    namespaces, Linux 5.11 or newer, amd64 or arm64; its network is slower. Another value moves the
+    daemon to a new, empty volume and leaves the old one. Default: privileged."""
     volume_size: NotRequired[str]
     """Size of the volume for images and build cache in bytes, as a Kubernetes quantity.
     Default: 100Gi."""
@@ -67,7 +94,8 @@ class DockerOptionsArgs(TypedDict):
     ca_validity_hours: NotRequired[int]
     """Hours for which the authority is valid. Default: 87600, 10 years."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400. It stops
+    once no client is connected, and 20 seconds before the end in any case. Default: 600."""
 
 
 class SharedDockerDaemonArgs(DockerOptionsArgs):
@@ -85,14 +113,17 @@ class SharedDockerDaemonArgs(DockerOptionsArgs):
     """Deny all traffic of the daemon but the jobs' and the internet. Default: denied."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that builds may reach, such as a registry's. Default: none."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of DNS caches on the nodes. Default: that of NodeLocal DNSCache,
+    169.254.20.10/32."""
 
 
 class SharedDockerDaemon(pulumi.ComponentResource):
     """A docker daemon on a volume, reachable by mutual TLS alone.
 
-    Whoever holds the client certificate is root on the daemon's node: give one daemon to
-    projects that trust each other. The volume outlives the component. The authority's key never
-    enters the cluster.
+    Whoever holds the client certificate is root on the daemon's node, unless the daemon is
+    rootless: give one daemon to projects that trust each other. The volume outlives the component.
+    The authority's key never enters the cluster.
 
     Raises:
         ArgsError: the arguments are not valid; the message has every problem.
@@ -114,14 +145,14 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
         super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        self.docker_host = daemon.address(name, KIND, spec)
+        self.docker_host = daemon.address(name, PRIVILEGED, spec)
         self.namespace = pulumi.Output.from_input(spec.namespace)
-        certificates = daemon.certificates(name, KIND, spec, child)
+        certificates = daemon.certificates(name, PRIVILEGED, spec, child)
         self._stateful_set = self._daemon(name, spec, certificates)
         if spec.enable_network_policies:
             readers = net.namespace_rule(spec.metrics_namespaces, net.DOCKER_METRICS_PORT)
-            daemon.policy(name, KIND, spec, child, more_ingress=readers)
-        daemon.disruption_budget(name, KIND, spec, child)
+            daemon.policy(name, PRIVILEGED, spec, child, more_ingress=readers)
+        daemon.disruption_budget(name, PRIVILEGED, spec, child)
         self.client_secret_name = daemon.client_secret_name(certificates, self._stateful_set)
         self.register_outputs(
             {
@@ -143,38 +174,46 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             lambda mirrors: json.dumps(daemon_json(spec, mirrors), sort_keys=True, indent=2),
             spec.registry_mirrors,
         )
-        reserve = resources.files(__package__).joinpath("_docker_reserve.sh").read_text()
+        kind = ROOTLESS if spec.is_rootless else PRIVILEGED
+        image = spec.image or spec.default_image
+        socket = "unix:///run/user/1000/docker.sock" if kind.user else "unix:///var/run/docker.sock"
         container = daemon.container(
             "docker",
-            KIND,
+            kind,
             spec,
-            arguments=_arguments(spec.mtu),
-            over_socket=["docker", "--host=unix:///var/run/docker.sock", "version"],
-            over_tls=_version_over_tls(),
-            security_context={"privileged": True},
+            image=image,
+            arguments=[*_arguments(kind, spec.mtu, socket), *_rootless_arguments(kind)],
+            over_socket=["docker", f"--host={socket}", "version"],
+            over_tls=_version_over_tls(kind),
+            security_context={
+                "privileged": True,
+                # Beside its volume a rootless daemon writes to its own namespace's tmpfs.
+                **({"readOnlyRootFilesystem": True} if kind.user else {}),
+            },
+            environment=_rootless_environment(spec) if kind.user else None,
         )
         if spec.metrics_namespaces:
             container["ports"].append({"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT})
         return daemon.stateful_set(
             name,
-            KIND,
+            kind,
             spec,
             certificates,
-            {"daemon.json": settings, "reserve.sh": reserve},
+            {"daemon.json": settings, "reserve.sh": daemon.script("docker_reserve")},
             ("daemon-json", settings),
-            {"initContainers": [_make_room(spec.image)], "containers": [container]},
+            {"initContainers": [_make_room(kind, image)], "containers": [container]},
             pulumi.ResourceOptions(parent=self),
         )
 
 
-def _make_room(image: str) -> dict[str, Any]:
+def _make_room(kind: daemon.Kind, image: str) -> dict[str, Any]:
     """Return the container that lets the daemon start on a full volume."""
-    data, config, *_ = daemon.volume_mounts(KIND)
+    data, config, *_ = daemon.volume_mounts(kind)
     return {
         "name": "make-room",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["/bin/sh", f"{KIND.config_path}/reserve.sh", KIND.data_path],
+        "command": ["/bin/sh", f"{kind.config_path}/reserve.sh", kind.data_path],
         "resources": {
             "requests": {"cpu": "50m", "memory": "32Mi"},
             "limits": {"cpu": "1", "memory": "128Mi"},
@@ -189,22 +228,44 @@ def _make_room(image: str) -> dict[str, Any]:
     }
 
 
-def _arguments(mtu: int) -> list[str]:
+def _arguments(kind: daemon.Kind, mtu: int, socket: str) -> list[str]:
     return [
         "dockerd",
-        "--host=unix:///var/run/docker.sock",
-        f"--host=tcp://0.0.0.0:{net.DOCKER_PORT}",
+        f"--host={socket}",
+        f"--host=tcp://0.0.0.0:{kind.port}",
         "--tlsverify",
-        *daemon.flags(KIND.server_certs_path),
+        *daemon.flags(kind.server_certs_path),
         f"--mtu={mtu}",
         # `--mtu` is for the default bridge alone; compose and buildx make networks of their own.
         f"--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}",
     ]
 
 
-def _version_over_tls() -> list[str]:
-    address = f"--host=tcp://localhost:{net.DOCKER_PORT}"
-    return ["docker", address, "--tlsverify", *daemon.flags(KIND.client_certs_path), "version"]
+def _rootless_arguments(kind: daemon.Kind) -> list[str]:
+    if not kind.user:
+        return []
+    return [
+        f"--config-file={kind.config_path}/daemon.json",
+        # The volume's own root belongs to the node's root, and the daemon sets its data's mode.
+        f"--data-root={kind.data_path}/data",
+    ]
+
+
+def _rootless_environment(spec: SharedDockerDaemonSpec) -> dict[str, str]:
+    """Return the settings of the image's RootlessKit: its network is one of its own."""
+    ports = [net.DOCKER_PORT, *([net.DOCKER_METRICS_PORT] if spec.metrics_namespaces else [])]
+    return {
+        "XDG_RUNTIME_DIR": "/run/user/1000",
+        "DOCKERD_ROOTLESS_ROOTLESSKIT_MTU": str(spec.mtu),
+        "DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS": " ".join(
+            f"--publish=0.0.0.0:{port}:{port}/tcp" for port in ports
+        ),
+    }
+
+
+def _version_over_tls(kind: daemon.Kind) -> list[str]:
+    address = f"--host=tcp://localhost:{kind.port}"
+    return ["docker", address, "--tlsverify", *daemon.flags(kind.client_certs_path), "version"]
 
 
 def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Three runners in two trust zones: what runs for `prod` shares nothing with the others."""
+"""Four runners in three trust zones: what runs for `prod` shares nothing with the others.
+
+The zone `open` is for projects of many people: its daemon is not root.
+"""
 
 import pulumi
 from gitlab_runner_k8s import RunnerPlatform
@@ -23,7 +26,14 @@ platform = RunnerPlatform(
                     "build_cache_keep_hours": 336,
                     "enable_disruption_budget": True,
                 }
-            }
+            },
+            "open": {
+                "docker_daemon": {
+                    "isolation": "rootless",
+                    "node_selector": {"pool": "open-builders"},
+                    "termination_grace_period_seconds": 1800,
+                }
+            },
         },
         "runner": {"concurrent": 20, "enable_job_disruption_budget": True},
         "fleets": {
@@ -43,6 +53,11 @@ platform = RunnerPlatform(
                     },
                     "job_node_selector": {"pool": "large"},
                 },
+            },
+            "open": {
+                "zone": "open",
+                "token_secret_name": "open-runner-token",
+                "runner": {"tags": ["open"], "daemon_wait_seconds": 600},
             },
             "release": {
                 "zone": "prod",

@@ -88,9 +88,10 @@ def _exports(variables: Iterable[Variable], directory: str) -> str:
 def _echoed(commands: Iterable[str]) -> str:
     lines = []
     for command in commands:
-        first, *rest = command.strip().splitlines() or [""]
+        text = command.strip()
+        first, *rest = text.splitlines() or [""]
         shown = f"$ {first}{' # collapsed multi-line command' if rest else ''}"
-        lines += [f"echo {shlex.quote(shown)}", command]
+        lines += [f"echo {shlex.quote(shown)}", text]
     return "\n".join(lines) + "\n"
 
 
@@ -152,10 +153,15 @@ def render(
     """
     exports = _exports(variables, directory)
     known = {variable.key: variable.value for variable in variables}
+    # In the shell of the job's own script, as the runner has it.
+    before, after = (
+        [runner[key]] if runner.get(key) else []
+        for key in ("pre_build_script", "post_build_script")
+    )
     enter = f'{_STRICT}{exports}cd "$CI_PROJECT_DIR"\n'
     scripts = {
         "get_sources": f"{_STRICT}{exports}{_get_sources(job, known)}",
-        "step_script": enter + _echoed(job.script),
+        "step_script": enter + _echoed([*before, *job.script, *after]),
         "after_script": enter + _echoed(job.after_script),
     }
 

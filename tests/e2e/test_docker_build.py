@@ -351,7 +351,7 @@ def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:
         "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(gitlab.PROJECT_ID),
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
     }
-    # More than the default branch's. Of two caches BuildKit does not always take all that they have.
+    # More than the default branch's. Of two caches BuildKit does not always take all.
     assert reused(dind.build(repository, variables=merged, **given))[0] > KEPT
     assert tags(f"{repository.image}/cache") == {"default", own}
     assert digest(repository.image, "latest") == latest

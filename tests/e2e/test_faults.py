@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -292,31 +293,40 @@ def uid(namespace: str, kind: str, name: str) -> str:
     return str(the_pod(namespace, kind, name)["metadata"]["uid"])
 
 
+@contextmanager
+def rolls_once(namespace: str, kind: str, name: str) -> Iterator[None]:
+    """Hold that a workload's pods are made anew exactly once."""
+
+    def state() -> tuple[int, str]:
+        generation: int = get(kind, namespace, name)["metadata"]["generation"]
+        return generation, uid(namespace, kind, name)
+
+    generation, pod = state()
+    yield
+    assert state()[0] == generation + 1
+    assert state()[1] != pod
+
+
 def test_certificates_are_rotated(select: Select, execute: Execute) -> None:
     """F7: one update, the daemon's pod rolls once, its layers stay, the next job works."""
     files = {"Dockerfile": f"{BASE}\nRUN echo rotation > /rotation\n".encode()}
     build = "docker build --progress plain ."
     assert execute(build, files=files).succeeded
-    before = uid(DOCKER, "statefulset", DOCKER)
     settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
     shorter = {f"{PREFIX}dockerDaemon": {**settings, "certificateValidityHours": 2000}}
-    summary = changed(select(shorter).up())
-    assert summary["replace"] == 2, "the server's and the client's certificate"
-    assert "delete" not in summary
-    generation = get("statefulset", DOCKER, DOCKER)["metadata"]["generation"]
-    after = uid(DOCKER, "statefulset", DOCKER)
-    assert after != before
-    result = execute(build, files=files)
-    assert result.succeeded, result.text
-    assert "CACHED" in result.text
-    assert get("statefulset", DOCKER, DOCKER)["metadata"]["generation"] == generation
+    with rolls_once(DOCKER, "statefulset", DOCKER):
+        summary = changed(select(shorter).up())
+        assert summary["replace"] == 2, "the server's and the client's certificate"
+        assert "delete" not in summary
+        result = execute(build, files=files)
+        assert result.succeeded, result.text
+        assert "CACHED" in result.text
     select().up()
 
 
 def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
     """One update, the runner's pod rolls once, and the next job finds the cache."""
     assert cached(execute, "key").saved == {entry("key").key: True}
-    before = uid(RUNNER, "deployment", RUNNER)
     stack = select()
     passwords = [
         resource["urn"]
@@ -324,8 +334,8 @@ def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
         if resource["urn"].endswith(("cache-user-password", "cache-user-name"))
     ]
     assert len(passwords) == 2
-    stack.up(replace=passwords)
-    assert uid(RUNNER, "deployment", RUNNER) != before
+    with rolls_once(RUNNER, "deployment", RUNNER):
+        stack.up(replace=passwords)
     result = execute("cat kept/file", cache=(entry("key", "pull"),))
     assert result.succeeded, result.text
     assert result.restored == {entry("key").key: True}
@@ -334,16 +344,16 @@ def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
 
 def test_the_runners_token_is_rotated(select: Select, execute: Execute) -> None:
     """One update, the runner's pod rolls once; it registers with the new token."""
-    old, before = gitlab.runner_token(), uid(RUNNER, "deployment", RUNNER)
+    old = gitlab.runner_token()
     (STATE / "runner-token").unlink()
     assert gitlab.runner_token() != old
     gitlab.up()
     cluster.kubectl("-n", gitlab.NAMESPACE, "rollout", "restart", "deployment/gitlab")
     cluster.rollout(gitlab.NAMESPACE, "deployment/gitlab")
-    summary = changed(select().up())
+    with rolls_once(RUNNER, "deployment", RUNNER):
+        summary = changed(select().up())
     assert summary.pop("same") > 30
     assert summary == {"update": 2}, "the token's Secret and the release"
-    assert uid(RUNNER, "deployment", RUNNER) != before
     assert find(RUNNER, RUNNER).runner["token"] == gitlab.runner_token()
     assert execute("true").succeeded
 

@@ -20,6 +20,7 @@ for policy in pack.POLICIES:
     if hasattr(policy, "validate") and policy.name != "bucket-has-a-block":
         args = ResourceValidationArgs(
             "kubernetes:core/v1:Pod", bad, "urn", "pod", None, None)
+        args.get_config = lambda: {"namespaces": ["elsewhere"]}
         policy.validate(args, lambda message, urn=None: problems.append(message))
 print(json.dumps(found))
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from gitlab_runner_k8s import RunnerPlatform
 
 from tests.harness import Recorder, deploy
@@ -73,6 +74,11 @@ def release(**values: Any) -> tuple[str, dict[str, Any]]:
     return "kubernetes:helm.sh/v3:Release", {"values": values}
 
 
+def config_toml(**kubernetes: Any) -> tuple[str, dict[str, Any]]:
+    text = tomli_w.dumps({"runners": [{"kubernetes": kubernetes}]})
+    return release(runners={"jobNamespace": "jobs", "config": text})
+
+
 BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 OPEN = '{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}]}'
 CLOSED = '{"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:*"}]}'
@@ -94,7 +100,35 @@ BAD: list[tuple[Callable[..., Any], tuple[str, dict[str, Any]], str]] = [
         pod(volumes=[{"name": "v", "hostPath": {"path": "/var/run/docker.sock"}}]),
         "mounts '/var/run/docker.sock'",
     ),
-    (rules.privilege, pod(volumes=[{"name": "v", "hostPath": {"path": "/"}}]), "mounts '/'"),
+    (rules.privilege, pod(volumes=[{"name": "v", "hostPath": {"path": "/etc"}}]), "mounts '/etc'"),
+    (
+        rules.privilege,
+        with_container(securityContext={"capabilities": {"add": ["CHOWN", "SYS_ADMIN"]}}),
+        "adds the capability SYS_ADMIN",
+    ),
+    (rules.privilege, config_toml(privileged=True), "makes the jobs in 'jobs' privileged"),
+    (
+        rules.privilege,
+        config_toml(build_container_security_context={"privileged": True}),
+        "build_container_security_context.privileged",
+    ),
+    (rules.immutable_images, config_toml(image="alpine:latest"), "config.toml: image"),
+    (rules.immutable_images, config_toml(services=[{"name": "docker:dind"}]), "services[0].name"),
+    (rules.immutable_images, release(runners={}, image={"tag": "latest"}), "values.image.tag"),
+    (
+        rules.wildcards,
+        (
+            "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+            {"roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}},
+        ),
+        "it grants 'cluster-admin'",
+    ),
+    (
+        rules.public_buckets,
+        ("aws:s3/bucketPolicy:BucketPolicy", {"policy": OPEN.replace("Principal", "NotPrincipal")}),
+        "NotPrincipal",
+    ),
+    (rules.plain_docker, with_container(args=["-H", "tcp://0.0.0.0:2376"]), "--tlsverify"),
     (rules.public_buckets, (BLOCK, {"blockPublicAcls": True}), "blockPublicPolicy is off"),
     (rules.public_buckets, ("aws:s3/bucket:Bucket", {"acl": "public-read"}), "is public"),
     (
@@ -167,6 +201,13 @@ def test_good_resources_pass() -> None:
         with_container(args=["--host=tcp://0.0.0.0:2376", "--tlsverify"]),
     ):
         assert [list(rule.check(*resource)) for rule in rules.RULES] == [[]] * len(rules.RULES)
+
+
+def test_other_namespaces_may_be_privileged_when_told() -> None:
+    bad = pod(namespace="builders", hostPID=True)
+    assert list(rules.privilege(*bad))
+    assert list(rules.privilege(*bad, ["builders"])) == []
+    assert list(rules.privilege(*config_toml(privileged=True), ["jobs"])) == []
 
 
 def test_a_bucket_needs_a_block_of_its_own() -> None:

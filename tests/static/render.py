@@ -10,9 +10,7 @@ from typing import Any
 
 import pulumi
 import yaml
-from gitlab_runner_k8s import RunnerPlatform, S3Cache, _monitoring
-from gitlab_runner_k8s._specs import MonitoringSpec
-from gitlab_runner_k8s._validation import validate
+from gitlab_runner_k8s import RunnerPlatform, S3Cache
 
 from lab import paths
 from tests.harness import Recorder, Registration, deploy, token
@@ -48,19 +46,23 @@ def platform() -> Recorder:
     )
     args: Any = {
         "gitlab_url": "https://gitlab.example.com",
+        "cache": {"minio": {"enable_tls": True, "enable_metrics": True, "enable_console": True}},
         "docker_daemon": {"node_selector": {"gitlab-runner/docker": "true"}},
+        "registry_mirror": {"credentials_secret_name": "docker-hub"},
+        "zones": {
+            "images": {"buildkit_daemon": {}},
+            "rootless": {
+                "docker_daemon": {
+                    "isolation": "rootless",
+                    "node_selector": {"gitlab-runner/docker": "true"},
+                }
+            },
+        },
+        "monitoring": monitoring,
     }
 
     def program() -> None:
         RunnerPlatform("ci", args | {"runner_token": pulumi.Output.secret(token())})
-        _monitoring.declare(
-            "ci",
-            "gitlab-runner",
-            validate(MonitoringSpec, monitoring, "monitoring"),
-            [_monitoring.runner_target("gitlab-runner", "ci")],
-            ["gitlab-runner-cache", "gitlab-runner-docker"],
-            opts=pulumi.ResourceOptions(),
-        )
 
     return deploy(program)
 

@@ -17,6 +17,9 @@ BARS = {
     "Deployment.gitlab-runner.": 2,
     "gitlab-runner-cache.": 0,
     "StatefulSet.gitlab-runner-docker.": 9,
+    "StatefulSet.gitlab-runner-docker-rootless.": 6,
+    "StatefulSet.gitlab-runner-docker-images.": 6,
+    "gitlab-runner-mirror.": 1,
     "AWS::S3::": 2,
 }
 """How many findings a part may have at most, whatever the reasons; by a part of objects' names."""

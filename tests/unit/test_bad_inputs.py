@@ -204,6 +204,37 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
         for key in ("pod_labels", "service_account", "bearer_token")
     ],
+    *[
+        ("B20", daemon(isolation="rootless", **options), f"docker_daemon{path}", word)
+        for options, path, word in (
+            ({"data_root": "/var/lib/docker"}, ".data_root:", "unknown key"),
+            ({"userns_remap": "default"}, ".userns_remap:", "unknown key"),
+            ({"host_users": False}, ".host_users:", "unknown key"),
+            (
+                {"node_selector": {"kubernetes.io/arch": "s390x"}},
+                ": node_selector.kubernetes.io/arch (s390x)",
+                "amd64 or arm64",
+            ),
+            (
+                {"image": f"docker.io/library/docker:29.8.1-dind{DIGEST}"},
+                ": image (29.8.1-dind)",
+                "use docker.io/library/docker:29.8.1-dind-rootless",
+            ),
+        )
+    ],
+    (
+        "B20",
+        daemon(image=f"docker.io/library/docker:29.8.1-dind-rootless{DIGEST}"),
+        "docker_daemon: image (29.8.1-dind-rootless)",
+        "isolation 'privileged'",
+    ),
+    ("B20", daemon(isolation="none"), "docker_daemon.isolation:", "must be"),
+    (
+        "B22",
+        {"docker_daemon": {"isolation": "rootless"}},
+        "docker_daemon: node_selector",
+        "though the daemon is not root",
+    ),
     ("B22", {"docker_daemon": {}}, "docker_daemon: node_selector", "accept_shared_nodes"),
     (
         "B23",
@@ -323,6 +354,16 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "whole",
     ),
     ("B31", runner(check_interval_seconds=-1), "runner.check_interval_seconds:", "must be"),
+    ("B31", runner(daemon_wait_seconds=3601), "runner.daemon_wait_seconds:", "must be"),
+    *[
+        (
+            "B31",
+            daemon(termination_grace_period_seconds=seconds),
+            "docker_daemon: termination_grace_period_seconds must be from 30 to 86400",
+            "20 of them are left",
+        )
+        for seconds in (0, 29, 86401)
+    ],
     *[
         (
             "B32",
@@ -446,5 +487,5 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 
 def test_every_kind_is_here() -> None:
     here = {int(kind[1:]) for kind, *_ in BAD} | {7}
-    # A smaller volume (B17) is seen by the cluster, the options of B20 and B25 do not exist.
-    assert set(range(1, 34)) - here <= {17, 20, 25}
+    # A smaller volume (B17) is seen by the cluster, the options of B25 do not exist.
+    assert set(range(1, 34)) - here <= {17, 25}

@@ -1,7 +1,9 @@
 """Several runners and trust zones in one platform."""
 
 import json
+import runpy
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -117,9 +119,107 @@ def test_a_daemon_admits_the_jobs_of_its_own_zone_alone() -> None:
 def test_every_zone_reaches_the_store() -> None:
     recorder = made()
     for zone in ("prod", "open"):
-        policy = recorder.one(":NetworkPolicy", f"ci-cache-{zone}").plain["spec"]
+        policy = recorder.one(":NetworkPolicy", f"ci-cache-zone-{zone}").plain["spec"]
         assert f"gitlab-runner-jobs-{zone}" in json.dumps(policy["ingress"])
         assert policy["egress"] == []
+
+
+ALL_PARTS: dict[str, Any] = {
+    **FLEETS,
+    "cache": {"minio": {"enable_tls": True, "enable_metrics": True}},
+    "registry_mirror": {},
+    "monitoring": {"enable_pod_monitor": True, "enable_alert_rules": True},
+}
+WITHOUT_DEFAULT_ZONE: dict[str, Any] = {
+    key: value for key, value in ALL_PARTS.items() if key != "docker_daemon"
+} | {
+    "zones": {"prod": {"buildkit_daemon": {}}, "open": {}},
+    "fleets": {
+        "release": {"token_secret_name": "release", "zone": "prod"},
+        "guests": {
+            "token_secret_name": "guests",
+            "zone": "open",
+            "runner": {"enable_privileged_services": True},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("args", [FLEETS, ALL_PARTS, WITHOUT_DEFAULT_ZONE])
+def test_what_a_pod_mounts_is_in_its_namespace_and_every_namespace_is_made(args: Any) -> None:
+    """A pod whose Secret is missing never starts, and nobody says why."""
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    placed = [made for made in recorder.registrations if "namespace" in _metadata(made)]
+    namespaces = {made.plain["metadata"]["name"] for made in recorder.of_type(":Namespace")}
+    used = {_metadata(made)["namespace"] for made in placed}
+    used |= {made.plain["namespace"] for made in recorder.of_type(":Release")}
+    assert used <= namespaces
+    there = {
+        (made.type.rpartition(":")[2], _metadata(made)["namespace"], _metadata(made).get("name"))
+        for made in placed
+    }
+    mounted = 0
+    for release in recorder.of_type(":Release"):
+        (runner,) = tomllib.loads(release.plain["values"]["runners"]["config"])["runners"]
+        for kind, entries in runner["kubernetes"].get("volumes", {}).items():
+            for entry in entries:
+                named = "Secret" if kind == "secret" else "ConfigMap"
+                assert (named, runner["kubernetes"]["namespace"], entry["name"]) in there
+                mounted += 1
+    assert mounted >= 2
+
+
+def _metadata(made: Any) -> dict[str, Any]:
+    found: dict[str, Any] = made.plain.get("metadata") or {}
+    return found
+
+
+@pytest.mark.parametrize("args", [FLEETS, ALL_PARTS, WITHOUT_DEFAULT_ZONE])
+def test_every_pod_of_every_namespace_is_isolated_both_ways(args: Any) -> None:
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    denied = {
+        _metadata(made)["namespace"]
+        for made in recorder.of_type(":NetworkPolicy")
+        if made.plain["spec"]["podSelector"] == {}
+        and made.plain["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    }
+    assert denied == {made.plain["metadata"]["name"] for made in recorder.of_type(":Namespace")}
+
+
+def test_every_volume_has_its_alerts() -> None:
+    recorder = deploy(lambda: RunnerPlatform("ci", ALL_PARTS))  # type: ignore[arg-type]
+    rules = json.dumps(recorder.one(":PrometheusRule").plain)
+    for made in recorder.of_type(":StatefulSet"):
+        namespace = made.plain["metadata"]["namespace"]
+        assert f'kubelet_volume_stats_available_bytes{{namespace=\\"{namespace}\\"}}' in rules
+
+
+def test_the_store_stays_for_running_jobs_while_runners_move_to_another() -> None:
+    moved = {
+        "backend": "s3",
+        "keep_minio": True,
+        "minio": {"volume_size": "5Gi"},
+        "s3": {"region": "eu-central-1", "identity": "pod-identity", "eks_cluster_name": "c"},
+    }
+    recorder = deploy(lambda: RunnerPlatform("ci", {**FLEETS, "cache": moved}))  # type: ignore[typeddict-item]
+    assert recorder.one(":StatefulSet", "ci-cache-server")
+    assert recorder.one(":NetworkPolicy", "ci-cache-zone-prod")
+    assert "ServerAddress" not in config(recorder, "ci-small")["cache"]["s3"]
+    gone = {key: value for key, value in moved.items() if key not in {"keep_minio", "minio"}}
+    recorder = deploy(lambda: RunnerPlatform("ci", {**FLEETS, "cache": gone}))  # type: ignore[typeddict-item]
+    assert recorder.of_type(":index:MinioCache") == []
+
+
+def test_the_program_deploys_a_stack_with_fleets(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "gitlabUrl": "https://gitlab.example.com",
+        "fleets": json.dumps({"a": {"tokenSecretName": "a"}, "b": {"tokenSecretName": "b"}}),
+    }
+    prefixed = {f"gitlab-runner-k8s:{key}": value for key, value in given.items()}
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(prefixed))
+    program = str(Path(__file__).parents[2] / "__main__.py")
+    recorder = deploy(lambda: runpy.run_path(program))
+    assert len(recorder.of_type(":Release")) == 2
 
 
 def test_the_outputs_name_every_fleet_and_zone() -> None:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab.jobs import cache, ci, pod, variables
+from lab.jobs import cache, ci, pod, scripts, variables
 from lab.jobs.model import Cache, Git, Job, Variable
 
 RUNNER: dict[str, Any] = {
@@ -129,3 +129,17 @@ def test_the_pod_is_made_of_the_configuration() -> None:
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         assert mounts["/docker-certs"]["readOnly"] is True
         assert container["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_the_runners_own_commands_are_in_the_shell_of_the_jobs_script() -> None:
+    around = {"pre_build_script": "# Before\nexport A=1\n", "post_build_script": "last"}
+    texts = scripts.render({**RUNNER, **around}, {}, job(), [], "/builds/demo/app")
+    lines = texts["step_script"].splitlines()
+    start = lines.index("echo '$ # Before # collapsed multi-line command'")
+    assert lines[start + 1 :] == [
+        *("# Before", "export A=1"),
+        *("echo '$ first'", "first", "echo '$ second'", "second", "echo '$ last'", "last"),
+    ]
+    assert "export A=1" not in texts["after_script"]
+    plain = scripts.render(RUNNER, {}, job(), [], "/builds/demo/app")["step_script"]
+    assert plain.endswith("echo '$ first'\nfirst\necho '$ second'\nsecond\n")

@@ -64,7 +64,7 @@ LABELS = {
     "gitlab_runner_job_queue_duration_seconds_bucket": {"le"},
     "minio_s3_requests_total": {"api"},
     "minio_s3_requests_5xx_errors_total": {"api"},
-    "SeaweedFS_s3_request_total": {"type"},
+    "SeaweedFS_s3_request_total": {"type", "code"},
     "engine_daemon_container_states_containers": {"state"},
     "kubelet_volume_stats_available_bytes": {"persistentvolumeclaim"},
     "container_cpu_usage_seconds_total": {"container"},

@@ -71,10 +71,16 @@ def test_a_preview_registers_the_same_resources(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_components_register_their_outputs(case: str) -> None:
     recorder = deploy(lambda: platform(CASES[case]))
-    components = [made for made in recorder.registrations if ":index:" in made.type]
-    assert len(recorder.outputs) >= len(
-        [made for made in components if made.type.startswith("gitlab-runner-k8s:")]
-    )
+    components = {
+        f"{made.type}::{made.name}"
+        for made in recorder.registrations
+        if made.type.startswith("gitlab-runner-k8s:index:")
+    }
+    registered = {"::".join(urn.rpartition("$")[2].split("::")[-2:]) for urn in recorder.outputs}
+    assert components
+    assert components == {name for name in registered if name.startswith("gitlab-runner-k8s:")}
+    for urn, outputs in recorder.outputs.items():
+        assert outputs, urn
 
 
 def test_two_platforms_do_not_collide() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import tomllib
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from gitlab_runner_k8s import _specs
 from gitlab_runner_k8s import _validation as validation
 from gitlab_runner_k8s._config_toml import CacheConfig, RunnerConfig, escape_template, render
-from gitlab_runner_k8s._network import job_egress, manager_egress, to_service
+from gitlab_runner_k8s._network import Surroundings, job_egress, manager_egress, to_service
 from gitlab_runner_k8s._values import RBAC_RULES, ChartConfig, values
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,13 +121,84 @@ def test_services_of_the_cluster_are_reached_by_namespace() -> None:
     assert to_service("https://gitlab.example.com") == []
 
 
-def test_nobody_reaches_the_metadata_service() -> None:
-    addresses = {"gitlab": "https://gitlab.example.com", "store": None, "docker": None}
-    for rule in [*job_egress(addresses, ["10.1.0.0/16"]), *manager_egress(addresses)]:
-        for peer in rule["to"]:
-            block = peer.get("ipBlock", {})
-            if block.get("cidr") == "0.0.0.0/0":
-                assert "169.254.0.0/16" in block["except"]
+AROUND = Surroundings(["169.254.20.10/32"], ["10.1.0.0/16"], [443, 6443])
+ADDRESSES = {"gitlab": "https://gitlab.example.com", "store": None, "docker": None}
+
+
+def reaches(rules: list[Any], address: str, port: int) -> bool:
+    """Tell whether rules of egress admit a connection to an address."""
+    wanted = ip_address(address)
+
+    def admits(peer: Any) -> bool:
+        block = peer.get("ipBlock")
+        if not block or wanted not in ip_network(block["cidr"]):
+            return False
+        return all(wanted not in ip_network(cidr) for cidr in block.get("except", ()))
+
+    return any(
+        any(map(admits, rule["to"]))
+        and ("ports" not in rule or port in [entry["port"] for entry in rule["ports"]])
+        for rule in rules
+    )
+
+
+@pytest.mark.parametrize("port", [53, 80, 443, 988])
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "169.254.170.23", "fe80::1", "fd00:ec2::23"]
+)
+def test_no_job_reaches_a_metadata_service(address: str, port: int) -> None:
+    assert not reaches(job_egress(ADDRESSES, AROUND), address, port)
+    assert not reaches(manager_egress(ADDRESSES, AROUND), address, port)
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "port"),
+    [
+        ("s3", "169.254.170.23", 80),
+        ("s3", "fd00:ec2::23", 80),
+        ("gcs", "169.254.169.254", 80),
+        ("gcs", "169.254.169.252", 988),
+    ],
+)
+def test_a_runner_gets_the_credentials_of_its_identity(kind: str, address: str, port: int) -> None:
+    around = replace(AROUND, identity=kind)
+    assert reaches(manager_egress(ADDRESSES, around), address, port)
+    assert not reaches(manager_egress(ADDRESSES, around), address, 443)
+    assert not reaches(job_egress(ADDRESSES, around), address, port)
+    other = replace(AROUND, identity="gcs" if kind == "s3" else "s3")
+    assert not reaches(manager_egress(ADDRESSES, other), address, port)
+
+
+def test_names_are_resolved_by_a_cache_on_the_node() -> None:
+    for rules in (job_egress(ADDRESSES, AROUND), manager_egress(ADDRESSES, AROUND)):
+        assert reaches(rules, "169.254.20.10", 53)
+        assert not reaches(rules, "169.254.20.10", 80)
+
+
+@pytest.mark.parametrize("address", ["203.0.113.1", "2001:db8::1"])
+def test_the_internet_is_reached_in_both_families(address: str) -> None:
+    assert reaches(job_egress(ADDRESSES, AROUND), address, 80)
+    assert reaches(manager_egress(ADDRESSES, AROUND), address, 443)
+    assert not reaches(manager_egress(ADDRESSES, AROUND), address, 80)
+
+
+@pytest.mark.parametrize("address", ["10.2.0.1", "172.16.0.1", "192.168.1.1", "fd12::1"])
+def test_private_ranges_are_reached_when_allowed_alone(address: str) -> None:
+    assert not reaches(job_egress(ADDRESSES, AROUND), address, 443)
+    assert reaches(job_egress(ADDRESSES, AROUND), "10.1.2.3", 443)
+
+
+def test_the_ports_of_the_api_server_and_of_gitlabs_pods_can_be_others() -> None:
+    inside = {**ADDRESSES, "gitlab": "https://gitlab.git.svc.cluster.local"}
+    around = replace(AROUND, api_server_ports=[8443], gitlab_port=8181)
+    manager, jobs = manager_egress(inside, around), job_egress(inside, around)
+    assert [reaches(manager, "203.0.113.1", port) for port in (8443, 8181, 6443)] == [
+        True,
+        True,
+        False,
+    ]
+    numbers = [rule["ports"][0]["port"] for rule in jobs if "namespaceSelector" in rule["to"][0]]
+    assert {443, 8181} <= set(numbers)
 
 
 @pytest.mark.parametrize(

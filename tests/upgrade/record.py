@@ -36,7 +36,7 @@ def _texts(value: Any) -> set[str]:
     return {value} if isinstance(value, str) and len(value) >= 12 else set()
 
 
-def _values(resource: dict[str, Any]) -> set[str]:
+def secret_texts(resource: dict[str, Any]) -> set[str]:
     """Return what is secret by itself: a Helm release's values are all marked as such."""
     is_release = resource["type"].endswith(":Release")
     return set() if is_release else _secrets([resource.get("inputs"), resource.get("outputs")])
@@ -45,7 +45,7 @@ def _values(resource: dict[str, Any]) -> set[str]:
 def main(version: str) -> None:
     deployment: Any = up.select({}).export_stack().deployment
     found = sorted(
-        {text for resource in deployment["resources"] for text in _values(resource)},
+        {text for resource in deployment["resources"] for text in secret_texts(resource)},
         key=len,
         reverse=True,
     )

@@ -1,0 +1,44 @@
+# Keeps the daemon from being stopped for as long as a client, such as a build, is connected.
+# Usage: PORT SECONDS
+set -eu
+
+port=$(printf '%04X' "$1")
+left=$2
+
+# To the container's log: what a hook itself says, nobody sees.
+say() { { echo "drain: $*" > /proc/1/fd/2; } 2> /dev/null || true; }
+
+# Counts the established (01) connections to the port, but for those of the daemon's own probe.
+clients() {
+    cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | awk -v port="$port" '
+        $4 == "01" {
+            split($2, here, ":")
+            split($3, there, ":")
+            own = there[1] ~ /^(0000000000000000FFFF0000)?......7F$/ \
+                || there[1] == "00000000000000000000000001000000"
+            if (here[2] == port && !own) count++
+        }
+        END { print count + 0 }'
+}
+
+quiet=0 said=
+while [ "$left" -gt 0 ]; do
+    connected=$(clients)
+    if [ "$connected" -eq 0 ]; then
+        # A client between two calls is not connected for a moment: look twice.
+        quiet=$((quiet + 1))
+        if [ "$quiet" -eq 2 ]; then
+            say "no client is connected"
+            exit 0
+        fi
+    else
+        quiet=0
+        if [ -z "$said" ]; then
+            say "waiting for $connected connections, for at most $left s"
+            said=yes
+        fi
+    fi
+    sleep 2
+    left=$((left - 2))
+done
+say "time is up, and clients are still connected"

@@ -1,0 +1,164 @@
+"""A shared daemon that restarts, on the lab: it waits for its builds, and jobs wait for it."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from lab import cluster, engine, gitlab, up
+from lab.jobs import Git, Job, Result, find, run
+from lab.jobs.manager import Manager
+from lab.paths import KUBECONFIG
+from tests.e2e.test_faults import BASE, DOCKER, RUNNER, exec_in, scale, the_pod, uid, wait_until
+from tests.e2e.test_platform import PREFIX, Select, changed, get
+from tests.required import needs_lab
+
+pytestmark = pytest.mark.lab
+WAITS = "waiting for the shared daemon"
+END_SLEEP = """
+for process in /proc/[0-9]*; do
+    if [ "$(tr '\\0' ' ' < $process/cmdline)" = "sleep 600 " ]; then kill ${process#/proc/}; fi
+done
+"""
+DOCKERFILE = (
+    f"{BASE}\nRUN echo kept > /kept\nARG SLOW=0\nRUN echo slow-step && sleep $SLOW || true\n"
+)
+
+
+@pytest.fixture(scope="module")
+def select() -> Iterator[Select]:
+    needs_lab()
+    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
+        yield lambda changes=None: up.select(environment, changes)
+
+
+@dataclass
+class Started:
+    """A job that runs in a thread of its own."""
+
+    command: str
+    until: str = ""
+    """Text of a line that sets `seen`."""
+    seen: threading.Event = field(default_factory=threading.Event)
+    manager: Manager | None = None
+    result: list[Result] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        git = Git(gitlab.REPOSITORY, gitlab.push({"Dockerfile": DOCKERFILE.encode()}))
+        project = gitlab.PROJECT
+        job = Job(960, "daemon", git, 43, project, (self.command,), timeout_seconds=300)
+        self.result.append(run(self.manager or find(RUNNER, RUNNER), job, self._note))
+
+    def _note(self, line: str) -> None:
+        if self.until and self.until in line:
+            self.seen.set()
+
+    def end(self) -> Result:
+        self.thread.join(300)
+        assert self.result, "the job did not end"
+        return self.result[0]
+
+
+def build(slow: int) -> str:
+    return f"docker build --progress plain --build-arg SLOW={slow} ."
+
+
+def still_serves() -> bool:
+    """Tell whether the daemon is told to stop, and the Service has it all the same."""
+    slices = get("endpointslices", DOCKER)["items"]
+    conditions = [one["conditions"] for each in slices for one in each.get("endpoints") or []]
+    return conditions == [{"ready": False, "serving": True, "terminating": True}]
+
+
+def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
+    """F7: the daemon waits for a build, jobs that start meanwhile wait for it, and none fails."""
+    assert Started(build(0)).end().succeeded
+    before = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    renewed = select({f"{PREFIX}dockerDaemon": {**settings, "certificateValidityHours": 2001}})
+    summary: list[dict[str, int]] = []
+    # The step itself has its number before it, the Dockerfile's text has not.
+    long = Started(build(600), until="] RUN echo slow-step")
+    assert long.seen.wait(120), "the build did not come to its slow step"
+    update = threading.Thread(target=lambda: summary.append(changed(renewed.up())))
+    update.start()
+    try:
+        wait_until("the daemon drains", still_serves)
+        during = Started(build(1)).end()
+        assert not long.result, "the daemon did not wait"
+        exec_in(DOCKER, before["name"], END_SLEEP)
+        built = long.end()
+        wait_until("the old daemon is gone", lambda: not still_serves())
+        after = Started(build(2)).end()
+    finally:
+        update.join(400)
+        select().up()
+    for result in (during, built, after):
+        assert result.succeeded, result.text
+        assert "CACHED" in result.text
+    assert WAITS not in during.text, "the old daemon still takes what comes"
+    (done,) = summary
+    assert done["replace"] == 2, "the server's and the client's certificate"
+    assert uid(DOCKER, "statefulset", DOCKER) != before["uid"]
+
+
+def test_a_job_waits_for_the_daemon_and_fails_where_there_is_none() -> None:
+    scale(DOCKER, "statefulset", DOCKER, 0)
+    try:
+        waiting = Started(build(0), until=WAITS)
+        assert waiting.seen.wait(120)
+        manager = find(RUNNER, RUNNER)
+        commands = manager.runner["pre_build_script"]
+        assert "seconds=300\n" in commands
+        impatient = commands.replace("seconds=300\n", "seconds=5\n")
+        changed_manager = replace(manager, runner={**manager.runner, "pre_build_script": impatient})
+        failed = Started(build(0), manager=changed_manager).end()
+    finally:
+        scale(DOCKER, "statefulset", DOCKER, 1)
+    assert failed.failure_reason == "script_failure"
+    assert "ERROR: the shared daemon has not answered for 5 s:" in failed.text
+    assert "$ docker build" not in failed.text
+    result = waiting.end()
+    assert result.succeeded, result.text
+
+
+@pytest.fixture
+def interfaces() -> Iterator[None]:
+    """Let others than root make network interfaces, as udev does: RootlessKit makes one."""
+    device = Path("/dev/net/tun")
+    mode = device.stat().st_mode
+    device.chmod(0o666)
+    yield
+    device.chmod(mode)
+
+
+def test_a_rootless_daemon_builds_and_runs(select: Select, interfaces: None) -> None:
+    """The daemon has a volume of its own, and what the privileged one has built is kept."""
+    assert Started(build(0)).end().succeeded
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    rootless = {f"{PREFIX}dockerDaemon": {**settings, "isolation": "rootless"}}
+    name = f"{DOCKER}-rootless"
+    try:
+        select(rootless).up()
+        pod = the_pod(DOCKER, "statefulset", name)["metadata"]["name"]
+        users = exec_in(DOCKER, pod, "grep -h -A8 '^Name:.dockerd' /proc/[0-9]*/status")
+        assert re.findall(r"^Uid:\t(\d+)", users, re.MULTILINE) == ["1000"]
+        first = Started(f"{build(1)} --tag rootless && docker run --rm rootless id -u").end()
+        assert first.succeeded, first.text
+        assert [line.text for line in first.trace if line.text == "0"], "root, in the container"
+        again = Started(build(2)).end()
+        assert again.succeeded, again.text
+        assert "CACHED" in again.text
+    finally:
+        select().up()
+        cluster.kubectl("-n", DOCKER, "delete", "pvc", f"data-{name}-0", "--ignore-not-found")
+    kept = Started(build(0)).end()
+    assert kept.succeeded, kept.text
+    assert "CACHED" in kept.text

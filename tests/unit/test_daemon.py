@@ -1,0 +1,320 @@
+"""A daemon that restarts: it waits for its clients, and jobs wait for it."""
+
+import subprocess
+import tomllib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon, _pins
+from gitlab_runner_k8s._config_toml import RunnerConfig, config
+
+from tests.harness import Recorder, deploy
+
+GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
+DAEMONS: dict[str, Callable[[Any], Any]] = {
+    "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
+    "buildkit": lambda options: BuildKitDaemon("build", options),
+}
+SHELLS = ["dash", "bash"]
+
+
+def pod(recorder: Recorder) -> Any:
+    return recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("kind", [*DAEMONS, "rootless"])
+def test_every_script_is_where_it_is_called(kind: str) -> None:
+    options = {"isolation": "rootless"} if kind == "rootless" else {}
+    recorder = deploy(lambda: DAEMONS.get(kind, DAEMONS["docker"])(options))
+    found = pod(recorder)
+    files = recorder.one(":ConfigMap").plain["data"]
+    containers = [*found.get("initContainers", []), *found["containers"]]
+    commands = [(one, one["command"]) for one in containers if "command" in one] + [
+        (one, one["lifecycle"]["preStop"]["exec"]["command"])
+        for one in containers
+        if "lifecycle" in one
+    ]
+    assert commands
+    for container, (shell, path, *_) in commands:
+        assert shell == "/bin/sh"
+        folder, _, name = path.rpartition("/")
+        assert files[name].startswith("# ")
+        (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == folder]
+        (volume,) = [one for one in found["volumes"] if one["name"] == mount["name"]]
+        assert volume["configMap"]["name"] == "build-config"
+
+
+@pytest.mark.parametrize(("kind", "port"), [("docker", "2376"), ("buildkit", "1234")])
+def test_the_daemon_has_time_to_stop_after_the_drain(kind: str, port: str) -> None:
+    recorder = deploy(lambda: DAEMONS[kind]({"termination_grace_period_seconds": 100}))
+    found = pod(recorder)
+    assert found["terminationGracePeriodSeconds"] == 100
+    (container,) = found["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"][-2:] == [port, "80"]
+
+
+@pytest.mark.parametrize("kind", DAEMONS)
+def test_an_update_waits_for_the_drain(kind: str) -> None:
+    recorder = deploy(lambda: DAEMONS[kind]({"termination_grace_period_seconds": 3600}))
+    timeouts = recorder.one(":StatefulSet").request.customTimeouts
+    assert int(timeouts.update.removesuffix("s")) >= 3600 + 600
+    assert timeouts.create == timeouts.delete == timeouts.update
+
+
+ROOTLESS: dict[str, Any] = {"isolation": "rootless", "accept_shared_nodes": True}
+
+
+def test_the_rootless_daemon_is_not_root() -> None:
+    recorder = deploy(lambda: DAEMONS["docker"](ROOTLESS))
+    found = pod(recorder)
+    security = found["securityContext"]
+    assert (security["runAsUser"], security["runAsNonRoot"]) == (1000, True)
+    assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
+    (container,) = found["containers"]
+    (make_room,) = found["initContainers"]
+    for one in (container, make_room):
+        assert one["image"] == _pins.DOCKER_ROOTLESS_IMAGE
+        assert "runAsUser" not in one["securityContext"]
+    modes = [one["secret"]["defaultMode"] for one in found["volumes"] if "secret" in one]
+    assert modes == [0o440, 0o440]
+
+
+def test_the_rootless_daemon_is_reached_by_mutual_tls_alone() -> None:
+    recorder = deploy(lambda: DAEMONS["docker"]({**ROOTLESS, "mtu": 1400}))
+    (container,) = pod(recorder)["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_MTU"] == "1400"
+    assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"] == "--publish=0.0.0.0:2376:2376/tcp"
+    arguments = container["args"]
+    socket = f"unix://{environment['XDG_RUNTIME_DIR']}/docker.sock"
+    assert [text for text in arguments if text.startswith("--host=")] == [
+        f"--host={socket}",
+        "--host=tcp://0.0.0.0:2376",
+    ]
+    assert "--tlsverify" in arguments
+    assert f"--host={socket}" in container["livenessProbe"]["exec"]["command"]
+    mounts = [one["mountPath"] for one in container["volumeMounts"]]
+    for flag in ("config-file", "data-root", "tlscacert", "tlscert", "tlskey"):
+        (path,) = [text.partition("=")[2] for text in arguments if text.startswith(f"--{flag}=")]
+        assert path.rpartition("/")[0] in mounts
+
+
+def test_the_rootless_daemons_metrics_leave_its_network() -> None:
+    options = {**ROOTLESS, "metrics_namespaces": ["monitoring"]}
+    (container,) = pod(deploy(lambda: DAEMONS["docker"](options)))["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert "9323:9323/tcp" in environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"]
+
+
+def test_another_isolation_gets_another_volume_and_the_same_address() -> None:
+    names, services = set(), set()
+    for options in ({"accept_shared_nodes": True}, ROOTLESS):
+        recorder = deploy(lambda options=options: DAEMONS["docker"](options))  # type: ignore[misc]
+        names.add(recorder.one("PersistentVolumeClaimPatch").plain["metadata"]["name"])
+        services.add(recorder.one(":Service").plain["metadata"]["name"])
+        assert recorder.one(":StatefulSet").plain["spec"]["serviceName"] == "build"
+    assert names == {"data-build-0", "data-build-rootless-0"}
+    assert services == {"build"}
+
+
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+LISTENS = "   0: 00000000:0948 00000000:0000 0A 0:0 00:0 0 0\n"
+CLIENT = "   1: 0B00F40A:0948 0C00F40A:C350 01 0:0 00:0 0 0\n"
+NOT_CLIENTS = {
+    "the daemon's probe": "   1: 0100007F:0948 0100007F:C350 01 0:0 00:0 0 0\n",
+    "its probe, mapped": "   1: 0000000000000000FFFF00000100007F:0948 "
+    "0000000000000000FFFF00000100007F:C350 01 0:0 00:0 0 0\n",
+    "its probe by IPv6": "   1: 00000000000000000000000001000000:0948 "
+    "00000000000000000000000001000000:C350 01 0:0 00:0 0 0\n",
+    "a connection that ends": CLIENT.replace(" 01 ", " 06 "),
+    "one to a registry": "   1: 0B00F40A:C350 0C00F40A:0948 01 0:0 00:0 0 0\n",
+}
+CLIENTS = {
+    "a job": CLIENT,
+    "a job by IPv6": "   1: B80D0120000000000000000001000000:0948 "
+    "B80D012000000000000000000200007F:C350 01 0:0 00:0 0 0\n",
+}
+
+
+def drain(folder: Path, shell: str, looks: list[str], seconds: int = 60) -> tuple[int, str]:
+    """Run the script on what it sees at each look, the last for ever; return looks and log."""
+    tools, log, seen = folder / "bin", folder / "log", folder / "seen"
+    tools.mkdir()
+    for n, text in enumerate(looks):
+        (folder / str(n)).write_text(HEADER + LISTENS + text)
+    # Stand-ins: the files of the test in place of the kernel's, and no time passes.
+    stand_ins = {
+        "cat": f'n=$(wc -l < {seen}); echo >> {seen}; [ "$n" -lt {len(looks)} ] '
+        f"|| n={len(looks) - 1}; exec /bin/cat {folder}/$n",
+        "sleep": "true",
+    }
+    for name, text in stand_ins.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    seen.write_text("")
+    script = resources.files("gitlab_runner_k8s").joinpath("_daemon_drain.sh").read_text()
+    assert "/proc/1/fd/2" in script
+    subprocess.run(
+        [shell, "-c", script.replace("/proc/1/fd/2", str(log)), "drain.sh", "2376", str(seconds)],
+        env={"PATH": f"{tools}:/usr/bin:/bin"},
+        check=True,
+        timeout=30,
+    )
+    return len(seen.read_text().splitlines()), log.read_text()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("text", ["", *NOT_CLIENTS.values()], ids=["nothing", *NOT_CLIENTS])
+def test_without_clients_the_daemon_stops_after_two_looks(
+    tmp_path: Path, shell: str, text: str
+) -> None:
+    looks, log = drain(tmp_path, shell, [text])
+    assert looks == 2
+    assert "no client is connected" in log
+
+
+@pytest.mark.parametrize("text", CLIENTS.values(), ids=list(CLIENTS))
+def test_the_daemon_waits_for_its_clients(tmp_path: Path, text: str) -> None:
+    looks, log = drain(tmp_path, "sh", [text, text, "", text, "", ""])
+    assert looks == 6
+    assert "no client is connected" in log
+
+
+def test_the_drain_ends_with_its_time(tmp_path: Path) -> None:
+    looks, log = drain(tmp_path, "sh", [CLIENT], seconds=10)
+    assert looks == 5
+    assert "time is up" in log
+
+
+HOST = "tcp://docker.docker.svc.cluster.local:2376"
+REFUSED = "Cannot connect to the Docker daemon at tcp://docker: connection refused"
+
+
+def script(**fields: Any) -> str | None:
+    runner = RunnerConfig("jobs", "image", "always", 4, **fields)
+    (table,) = config(runner)["runners"]
+    found: str | None = table.get("pre_build_script")
+    return found
+
+
+def job(
+    folder: Path, shell: str, answers: list[str], *, host: str = HOST, **fields: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a job's start with a stand-in client that says, call by call, an error or nothing."""
+    tools, calls = folder / "bin", folder / "calls"
+    tools.mkdir()
+    calls.write_text("")
+    for n, text in enumerate(answers):
+        (folder / f"answer-{n}").write_text(text)
+    last = len(answers) - 1
+    stand_in = (
+        f'n=$(wc -l < {calls}); echo "$*" >> {calls}; [ "$n" -le {last} ] || n={last}\n'
+        f"cat {folder}/answer-$n >&2; [ ! -s {folder}/answer-$n ]"
+    )
+    for name in ("docker", "buildctl") if answers else ():
+        (tools / name).write_text(f"#!/bin/sh\n{stand_in}\n")
+    (tools / "sleep").write_text("#!/bin/sh\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    commands = script(**fields)
+    environment = {
+        "PATH": f"{tools}:/usr/bin:/bin",
+        "DOCKER_HOST": host,
+        "BUILDKIT_HOST": host,
+        "BUILDKIT_CERT_PATH": "/buildkit-certs",
+    }
+    return subprocess.run(
+        [shell, "-c", f"set -e\n{commands}\necho the job goes on"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+KINDS = [{"docker_host": HOST}, {"buildkit_host": HOST}]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("fields", KINDS)
+def test_a_job_goes_on_once_the_daemon_answers(
+    tmp_path: Path, shell: str, fields: dict[str, Any]
+) -> None:
+    ended = job(tmp_path, shell, [REFUSED, REFUSED, ""], **fields)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [
+        "waiting for the shared daemon, which may be restarting...",
+        "the job goes on",
+    ]
+    assert len((tmp_path / "calls").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("fields", KINDS)
+def test_a_job_fails_where_the_daemon_is_down_for_good(
+    tmp_path: Path, shell: str, fields: dict[str, Any]
+) -> None:
+    ended = job(tmp_path, shell, [f"a warning\n{REFUSED}"], daemon_wait_seconds=1, **fields)
+    assert ended.returncode == 1
+    assert ended.stderr == f"ERROR: the shared daemon has not answered for 1 s: {REFUSED}\n"
+    assert "the job goes on" not in ended.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("fields", KINDS)
+def test_jobs_that_have_nothing_to_wait_for_do_not(
+    tmp_path: Path, shell: str, fields: dict[str, Any]
+) -> None:
+    for name, answers, host in (
+        ("no client in the image", [], HOST),
+        ("a daemon of the job's own", [REFUSED], "tcp://docker:2376"),
+    ):
+        folder = tmp_path / name.replace(" ", "-").replace("'", "")
+        folder.mkdir()
+        ended = job(folder, shell, answers, host=host, **fields)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the job goes on\n", "")
+        assert (folder / "calls").read_text() == ""
+
+
+def test_an_error_that_the_daemon_responds_with_is_an_answer(tmp_path: Path) -> None:
+    said = "Error response from daemon: client version 1.40 is too old"
+    ended = job(tmp_path, "sh", [said], docker_host=HOST)
+    assert (ended.returncode, ended.stdout) == (0, "the job goes on\n")
+
+
+def test_the_users_own_commands_come_after() -> None:
+    extra = {"pre_build_script": "export MINE=1"}
+    joined = script(docker_host=HOST, extra=extra)
+    assert joined is not None
+    assert joined.endswith(")\nexport MINE=1")
+    assert script(extra=extra) == "export MINE=1"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"docker_host": HOST, "daemon_wait_seconds": 0},
+        {"docker_host": HOST, "extra": {"shell": "pwsh"}},
+    ],
+)
+def test_there_are_jobs_without_a_wait(fields: dict[str, Any]) -> None:
+    assert script(**fields) is None
+
+
+def test_the_platforms_jobs_wait_for_its_daemon() -> None:
+    args: Any = {
+        **GITLAB,
+        "docker_daemon": {"accept_shared_nodes": True},
+        "runner": {"daemon_wait_seconds": 77},
+    }
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    values = recorder.one(":Release").plain["values"]
+    text = values["runners"]["config"].replace('{{ "{{" }}', "{{")
+    (table,) = tomllib.loads(text)["runners"]
+    assert "docker_host=tcp://ci-docker." in table["pre_build_script"]
+    assert "seconds=77\n" in table["pre_build_script"]
