@@ -184,8 +184,12 @@ EXTRAS = (
             f"usr/bin/{name}": BIN / name for name in ("buildkitd", "buildctl", "rootlesskit")
         },
         suite="trixie",
-        include=("runc", "uidmap", "git", "ca-certificates"),
+        include=("runc", "uidmap", "git", "ca-certificates", "libcap2-bin"),
         commands=(
+            # A pod's root may not map ids, which its user may: no setuid, but one capability each.
+            "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap",
+            "setcap cap_setuid=ep /usr/bin/newuidmap",
+            "setcap cap_setgid=ep /usr/bin/newgidmap",
             f"useradd --create-home --home-dir {_HOME} --uid 1000 user",
             "echo user:100000:65536 | tee /etc/subuid > /etc/subgid",
             f"mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit",
@@ -235,6 +239,15 @@ def _add_file(tar: tarfile.TarFile, name: str, source: Path) -> None:
         tar.addfile(info, content)
 
 
+def _capabilities(path: Path) -> dict[str, str]:
+    """Return a file's capabilities as archives have them, if it has any."""
+    name = "security.capability"
+    if name not in os.listxattr(path):
+        return {}
+    # Bytes that are no UTF-8 pass through as surrogates.
+    return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
+
+
 def _add_files(tar: tarfile.TarFile, image: Image) -> None:
     for name, source in sorted(image.files().items()):
         _add_file(tar, name, source.resolve())
@@ -257,6 +270,7 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                     continue  # the runtime makes /dev
                 info.mtime = 0
                 if info.isreg():
+                    info.pax_headers = _capabilities(path)
                     with path.open("rb") as content:
                         tar.addfile(info, content)
                 else:

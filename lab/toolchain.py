@@ -76,7 +76,7 @@ EXTRAS = (
         "github.com/moby/buildkit/cmd/buildkitd",
         f"-X github.com/moby/buildkit/version.Version=v{_BUILDKIT}",
         (),
-        120,
+        150,
     ),
     Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", "", (), 20),
     Part(
@@ -85,9 +85,9 @@ EXTRAS = (
         "github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit",
         "",
         (),
-        20,
+        30,
     ),
-    Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", "", (), 300, go=(1, 26)),
+    Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", "", (), 240, go=(1, 26)),
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
 

@@ -277,6 +277,18 @@ def test_seaweedfs_is_asked_again_until_nothing_has_failed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        'created bucket runner\n{"ttl":  "14d"}\n',
+        'error: bucket runner already exists\n{"ttl":  "14d"}\n',
+    ],
+    ids=["more spaces", "the bucket is there"],
+)
+def test_seaweedfs_is_content_with_what_it_wanted(tmp_path: Path, answer: str) -> None:
+    assert run_started(tmp_path, [answer, "too many\n"]) == 1
+
+
+@pytest.mark.parametrize(
     ("days", "ttl"), [(1, "1d"), (255, "255d"), (256, "37w"), (1785, "255w"), (3650, "122M")]
 )
 def test_a_time_to_live_is_never_shorter_than_asked(days: int, ttl: str) -> None:
