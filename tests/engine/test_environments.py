@@ -30,7 +30,9 @@ def providers(kept: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield the environment of stand-ins for every provider that a stack's file needs."""
     provider = aws.provider()
     # moto has none; a preview makes none either.
-    provider.resources["aws:eks/podIdentityAssociation:PodIdentityAssociation"] = KeptObject()
+    provider.resources["aws:eks/podIdentityAssociation:PodIdentityAssociation"] = KeptObject(
+        lambda _: {}
+    )
     server, port = serve(provider)
     addresses = f"{kept['PULUMI_DEBUG_PROVIDERS']},aws:{port}"
     yield {**kept, "PULUMI_DEBUG_PROVIDERS": addresses}
