@@ -12,12 +12,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import packages
+from lab import language, packages, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
 
@@ -57,7 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages, `setup` is run in it.
+    `suite` and `include` name a Debian root file system and its packages, `setup` is run in it;
+    `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -68,6 +69,8 @@ class Image:
     setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    environment: tuple[str, ...] = ()
     busybox: bool = False
     compressed: bool = False
 
@@ -165,7 +168,84 @@ ALL = (
     ),
     Image("base", "12", suite="bookworm", include=("gcc", "libc6-dev", "make"), compressed=True),
 )
-"""Every image; `base` is what docker builds in the lab start from, in the lab's registry."""
+"""What `make up` needs; `base` is what docker builds in the lab start from, in the lab's
+registry."""
+
+_HOME = "/home/user"
+_RUNTIME = "/run/user/1000"
+
+
+def _pulumi_files() -> dict[str, Path]:
+    """Return the CLI, its host for Python, the provider `random`, and what they import."""
+    lab = ("__init__", "console", "paths", "toolchain", "language/__init__", "language/host")
+    providers = (f"providers/{name}" for name in ("__init__", "__main__", "base", "random"))
+    files = {
+        "usr/bin/pulumi": BIN / "pulumi",
+        "opt/lab/.cache/bin/pulumi-language-python-exec": language.executor(),
+        "opt/lab/lab/language/bin/pulumi-language-python": ROOT
+        / "lab/language/bin/pulumi-language-python",
+        **{f"opt/lab/lab/{name}.py": ROOT / f"lab/{name}.py" for name in (*lab, *providers)},
+    }
+    for path in packages.python_files("pulumi", "pulumi-random"):
+        files[f"usr/lib/python3/dist-packages/{path}"] = Path(str(path.locate()))
+    return files
+
+
+EXTRAS = (
+    # As pulumi/pulumi-python is, with stand-ins for the language host and the provider `random`.
+    Image(
+        "pulumi",
+        "3.250.0",
+        _pulumi_files,
+        suite="bookworm",
+        include=("python3", "git", "ca-certificates"),
+        setup="ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",
+        environment=("PYTHONPATH=/opt/lab",),
+    ),
+    # As moby/buildkit:rootless is made, of Debian in place of Alpine.
+    Image(
+        "buildkit",
+        "v0.30.0-rootless",
+        lambda: {
+            f"usr/bin/{name}": BIN / name for name in ("buildkitd", "buildctl", "rootlesskit")
+        },
+        suite="trixie",
+        include=("runc", "uidmap", "git", "ca-certificates", "libcap2-bin"),
+        # A pod's root may not map ids, which its user may: no setuid, but one capability each.
+        setup=f"""
+            chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap
+            setcap cap_setuid=ep /usr/bin/newuidmap
+            setcap cap_setgid=ep /usr/bin/newgidmap
+            useradd --create-home --home-dir {_HOME} --uid 1000 user
+            echo user:100000:65536 | tee /etc/subuid > /etc/subgid
+            mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit
+            chown -R user {_RUNTIME} {_HOME}
+            """,
+        entrypoint=("rootlesskit", "buildkitd"),
+        user="1000:1000",
+        environment=(
+            f"HOME={_HOME}",
+            "USER=user",
+            f"XDG_RUNTIME_DIR={_RUNTIME}",
+            f"TMPDIR={_HOME}/.local/tmp",
+            f"BUILDKIT_HOST=unix://{_RUNTIME}/buildkit/buildkitd.sock",
+        ),
+    ),
+    Image(
+        "seaweedfs",
+        "4.53",
+        lambda: {
+            "usr/bin/weed": BIN / "weed",
+            "etc/seaweedfs/filer.toml": toolchain.module_file(
+                "seaweedfs", "github.com/seaweedfs/seaweedfs", "docker/filer.toml"
+            ),
+        },
+        suite="trixie",
+        include=("curl",),
+        entrypoint=("weed",),
+    ),
+)
+"""What the tests on the lab need beside that."""
 
 
 def _digest(data: bytes) -> str:
@@ -185,6 +265,15 @@ def _add_file(tar: tarfile.TarFile, name: str, source: Path) -> None:
         tar.addfile(info, content)
 
 
+def _capabilities(path: Path) -> dict[str, str]:
+    """Return a file's capabilities as archives have them, if it has any."""
+    name = "security.capability"
+    if name not in os.listxattr(path):
+        return {}
+    # Bytes that are no UTF-8 pass through as surrogates.
+    return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
+
+
 def _rootfs_files(root: Path) -> Iterator[Path]:
     for folder, directories, files in os.walk(root):
         directories.sort()
@@ -202,6 +291,7 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                     continue  # the runtime makes /dev
                 info.mtime = 0
                 if info.isreg():
+                    info.pax_headers = _capabilities(path)
                     with path.open("rb") as content:
                         tar.addfile(info, content)
                 else:
@@ -256,7 +346,11 @@ def write_oci(image: Image, layer: Path, target: Path) -> str:
             "os": "linux",
             "config": {
                 "Entrypoint": list(image.entrypoint),
-                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Env": [
+                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    *image.environment,
+                ],
+                **({"User": image.user} if image.user else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         },
@@ -337,6 +431,7 @@ def _debootstrap(image: Image) -> Path:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
     for name, source in image.files().items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target / name)
     if image.setup:
         subprocess.run(
@@ -354,6 +449,9 @@ def _fingerprint(image: Image) -> str:
         for name, path in sorted(image.files().items())
     ]
     parts += [image.setup] if image.setup else []
+    # As it was before there were these: what has none of them is not built again.
+    own = [image.user, image.environment]
+    parts += own if any(own) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -365,10 +463,10 @@ def _built(image: Image) -> dict[str, str]:
     return known
 
 
-def build_all() -> None:
+def build_all(wanted: Sequence[Image] = ALL) -> None:
     """Build every image that is missing or whose contents have changed."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    for image in ALL:
+    for image in wanted:
         fingerprint = _fingerprint(image)
         if _built(image).get("fingerprint") == fingerprint:
             continue
@@ -389,7 +487,7 @@ def build_all() -> None:
 
 def find(key: str) -> Image:
     """Return an image by its key."""
-    return next(image for image in ALL if image.key == key)
+    return next(image for image in (*ALL, *EXTRAS) if image.key == key)
 
 
 def reference(key: str) -> str:
@@ -397,7 +495,8 @@ def reference(key: str) -> str:
     image = find(key)
     digest = _built(image).get("digest")
     if digest is None:
-        raise LabError(f"the image {image.name} is not built yet; run 'make up' first")
+        first = "python -m lab extras" if image in EXTRAS else "make up"
+        raise LabError(f"the image {image.name} is not built yet; run '{first}' first")
     return f"{image.name}@{digest}"
 
 
@@ -421,10 +520,10 @@ def ctr(*arguments: str, check: bool = True) -> str:
     return result.stdout
 
 
-def load_all() -> None:
+def load_all(wanted: Sequence[Image] = ALL) -> None:
     """Import every image that the node does not have yet."""
     present = set(ctr("images", "list", "-q").split())
-    for image in ALL:
+    for image in wanted:
         # The node looks images up without their tag when there is a digest.
         repository, _, digest = reference(image.key).partition("@")
         by_digest = f"{repository.rpartition(':')[0]}@{digest}"

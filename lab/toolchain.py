@@ -1,11 +1,13 @@
 """The programs that the lab needs, built once from pinned Go modules."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ MINIMUM_GO = (1, 25)
 MINIMUM_PULUMI = (3, 237)
 _KUBERNETES = "1.34.2"
 _PULUMI = "3.250.0"
+_BUILDKIT = "0.30.0"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Part:
     flags: str
     links: tuple[str, ...]
     seconds: int
+    go: tuple[int, int] = MINIMUM_GO
 
 
 PARTS = (
@@ -63,7 +67,46 @@ PARTS = (
     # 3.1.2 needs Go 1.26; the two differ in nothing that a mirror uses.
     Part("lab-registry", "registry", ".", "", (), 30),
 )
-"""Seconds: measured on 2 cores with no Go cache, with room for the downloads."""
+"""What `make up` needs. Seconds: measured on 2 cores with no Go cache, with room for the
+downloads."""
+
+EXTRAS = (
+    Part(
+        "buildkitd",
+        "buildkit",
+        "github.com/moby/buildkit/cmd/buildkitd",
+        f"-X github.com/moby/buildkit/version.Version=v{_BUILDKIT}",
+        (),
+        150,
+    ),
+    Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", "", (), 20),
+    Part(
+        "rootlesskit",
+        "buildkit",
+        "github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit",
+        "",
+        (),
+        30,
+    ),
+    Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", "", (), 240, go=(1, 26)),
+)
+"""What the tests on the lab need beside that: `python -m lab extras`."""
+
+PLUGIN = (Part("pulumi-resource-kubernetes", "provider", ".", "", (), 420),)
+"""The provider plugin `kubernetes` itself, for the tests of it: `python -m lab plugin`."""
+
+LANGUAGES = (
+    Part(
+        "pulumi-language-yaml",
+        "yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        "",
+        (),
+        120,
+    ),
+    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+)
+"""What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
 
 
 def tool(name: str) -> Path:
@@ -88,6 +131,15 @@ def _installed_pulumi() -> str | None:
     found = shutil.which("pulumi")
     version = _version([found, "version"]) if found else None
     return found if version and version >= MINIMUM_PULUMI else None
+
+
+def module_file(folder: str, module: str, path: str) -> Path:
+    """Return a file of a module of which a part is built, as its author has it."""
+    command = ["go", "mod", "download", "-json", module]
+    found = subprocess.run(
+        command, cwd=ROOT / "lab/tools" / folder, capture_output=True, text=True, check=True
+    )
+    return Path(json.loads(found.stdout)["Dir"]) / path
 
 
 def _sources(part: Part) -> list[Path]:
@@ -151,8 +203,11 @@ def _build(part: Part, remaining: int) -> None:
     say(f"  built {part.name}: {time.monotonic() - start:.0f} s")
 
 
-def ensure() -> None:
+def ensure(parts: Sequence[Part] = PARTS) -> None:
     """Build what is missing or has changed.
+
+    Args:
+        parts: What is wanted.
 
     Raises:
         LabError: Go is missing or too old, or a build failed.
@@ -160,7 +215,7 @@ def ensure() -> None:
     BIN.mkdir(parents=True, exist_ok=True)
     installed = _installed_pulumi()
     missing = []
-    for part in PARTS:
+    for part in parts:
         if part.name == "pulumi" and installed:
             (BIN / "pulumi").unlink(missing_ok=True)
             (BIN / "pulumi").symlink_to(installed)
@@ -168,12 +223,14 @@ def ensure() -> None:
             missing.append(part)
     if not missing:
         return
-    wanted = ".".join(map(str, MINIMUM_GO))
+    minimum = max(part.go for part in missing)
+    wanted = ".".join(map(str, minimum))
     version = _version(["go", "env", "GOVERSION"])
     if version is None:
         raise LabError(f"go is missing: install Go {wanted} or newer (https://go.dev/doc/install)")
-    if version < MINIMUM_GO:
-        raise LabError(f"go is {version[0]}.{version[1]}: the lab needs {wanted} or newer")
+    if version < minimum:
+        needed = ", ".join(part.name for part in missing if part.go > version)
+        raise LabError(f"go is {version[0]}.{version[1]}: {needed} needs {wanted} or newer")
     remaining = sum(part.seconds for part in missing)
     say(
         f"  building {', '.join(part.name for part in missing)} from source, once: up to "

@@ -136,8 +136,8 @@ def metrics_token(user: Credentials) -> str:
 
 
 def _seaweedfs_command(spec: MinioCacheSpec) -> list[str]:
-    # In a directory of its own, so that it never meets what another engine left on the volume;
-    # the image's configuration puts the file names below the working directory.
+    # In a directory of its own, so that it never meets what another engine left on the volume; the
+    # image's configuration puts the file names beside it, into /data/filerldb2.
     return ["/bin/sh", "-c", 'mkdir -p "$0" && cd "$0" && exec weed "$@"', "/data/seaweedfs"]
 
 

@@ -84,13 +84,19 @@ class Spec(BaseModel):
         """Return what is wrong between the fields, each of which is right by itself."""
         yield from ()
 
-    @model_validator(mode="after")
-    def _together(self, info: ValidationInfo) -> "Spec":
+    @model_validator(mode="wrap")
+    @classmethod
+    def _together(
+        cls, value: Any, handler: Callable[[Any], "Spec"], info: ValidationInfo
+    ) -> "Spec":
+        if isinstance(value, Spec):  # judged when it was made
+            return handler(value)
+        spec = handler(value)
         told = info.context or ()  # what another look need not tell again: see _hidden
-        problems = [problem for problem in self.problems() if problem not in told]
-        if problems:
-            raise Problems(problems)
-        return self
+        found = [problem for problem in spec.problems() if problem not in told]
+        if found:
+            raise Problems(found)
+        return spec
 
 
 class Leaf:
@@ -459,8 +465,8 @@ def _variable(value: str) -> list[str]:
     return []
 
 
-def _one_line(value: str) -> str | None:
-    if value != value.strip() or not value.isprintable():
+def _bare(value: str) -> str | None:
+    if value != value.strip():  # a service account's key has several lines within
         return "must not begin or end with white space or a line break; remove it"
     return None
 
@@ -538,7 +544,7 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
             "must be a client id, such as '00000000-0000-0000-0000-000000000000'",
         )
     )
-    SecretText = _leaf(Field(min_length=8), rule(_one_line), is_secret=True)
+    SecretText = _leaf(Field(min_length=8), rule(_bare), is_secret=True)
     Password = _leaf(rule(_text), is_secret=True)
     Region = _leaf(
         _matches(
@@ -858,7 +864,7 @@ def _problem(
     if kind == "value_error":
         text = _spelled(str(error["ctx"]["error"]), spell)
         # A rule over several fields has no value of its own to show.
-        if isinstance(value, Mapping | BaseModel):
+        if isinstance(value, Mapping):
             return f"{path}: {text}" if path else text
     else:
         text = _WANTED.get(kind, error["msg"].replace("Input should be", "must be"))
@@ -964,7 +970,7 @@ def _hidden(
     for _ in range(8):  # the levels of the arguments, each of which may hide the one above
         for error in errors:
             reason = error.get("ctx", {}).get("error")
-            if isinstance(reason, Problems) and isinstance(error["input"], Mapping | BaseModel):
+            if isinstance(reason, Problems) and isinstance(error["input"], Mapping):
                 told.update(reason.problems)
                 continue
             attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")

@@ -28,7 +28,8 @@ class ExternalS3Args(TypedDict):
     bucket: pulumi.Input[str]
     """Name of the bucket."""
     region: NotRequired[pulumi.Input[str]]
-    """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
+    """Region of the bucket; required on AWS. Default: us-east-1, which S3-compatible stores
+    expect."""
     server_address: NotRequired[pulumi.Input[str]]
     """`host:port` of an S3-compatible store, without a scheme. Default: AWS S3."""
     insecure: NotRequired[bool]

@@ -54,7 +54,7 @@ class ChartArgs(TypedDict):
     chart: NotRequired[str]
     """Name of the chart, an `oci://` reference, or a path. Default: gitlab-runner."""
     repository: NotRequired[str | None]
-    """URL of the chart repository; None for an OCI reference or a path.
+    """`https://` URL of the chart repository; None for an OCI reference or a path.
     Default: GitLab's own, https://charts.gitlab.io."""
     version: NotRequired[str]
     """Exact version, 0.88.2 or newer. Default: the version that this package is tested with."""
@@ -133,7 +133,8 @@ class RunnerCacheArgs(TypedDict):
     """Secret in the job namespace with the `ca.crt` of a private authority that signed the
     store's certificate. Default: the system's authorities."""
     region: NotRequired[pulumi.Input[str]]
-    """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
+    """Region of the bucket; required on AWS. Default: us-east-1, which S3-compatible stores
+    expect."""
     server_address: NotRequired[pulumi.Input[str] | None]
     """`host:port` of an S3-compatible store, without a scheme. Default: AWS S3."""
     insecure: NotRequired[bool]
@@ -222,7 +223,8 @@ class RunnerOptionsArgs(TypedDict):
     Default: no privilege. Refused together with the shared daemon."""
     environment: NotRequired[dict[str, pulumi.Input[str]]]
     """Variables of every job; CI/CD variables override them. Not for secrets: they are plain
-    text in the cluster. Default: none."""
+    text in the cluster, so what looks like one, or is a secret Output, is refused.
+    Default: none."""
     job_resources: NotRequired[ResourcesArgs]
     """Resources of the container that runs the job's script. Default: the cluster's."""
     helper_resources: NotRequired[ResourcesArgs]
@@ -249,7 +251,8 @@ class RunnerOptionsArgs(TypedDict):
     manager_node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the runner itself runs. Default: any node."""
     manager_tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the runner's own pod, as in Kubernetes. Default: none."""
+    """Tolerations of the runner's own pod, as in Kubernetes: `key`, `operator`, `value`, `effect`,
+    `tolerationSeconds`. Default: none."""
     manager_priority_class_name: NotRequired[str]
     """PriorityClass of the runner's own pod. Default: the cluster's."""
     gitlab_ca_secret_name: NotRequired[pulumi.Input[str]]
@@ -260,7 +263,8 @@ class RunnerOptionsArgs(TypedDict):
     needs."""
     extra_config: NotRequired[str]
     """More of config.toml, as TOML: one `[[runners]]` with keys of the Kubernetes executor that
-    have no argument here. Unknown keys, keys that have an argument, and secrets are refused.
+    have no argument here. Unknown keys, keys that have an argument, secrets, and paths of the
+    node's own system are refused; beside a shared daemon, privilege of any kind too.
     Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""

@@ -29,6 +29,7 @@ from tests.harness import deploy, token
 
 DIGEST = "@sha256:" + "0" * 64
 PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1"
+GOV = "arn:aws-us-gov:iam::123456789012:oidc-provider/oidc.example.com/id/1"
 GOOD: dict[str, Any] = {
     "gitlab_url": "https://gitlab.example.com",
     "token_secret_name": "token",
@@ -1054,6 +1055,54 @@ def test_only_what_is_inside_may_be_an_output(key: str) -> None:
         lambda: RunnerPlatform("bad", {**GOOD, key: pulumi.Output.from_input({})})  # type: ignore[typeddict-item]
     )
     assert error.problems[0].startswith(f"{key}: must be a map, got an Output"), error
+
+
+def test_what_is_right_passes() -> None:
+    """Rules that refuse must not refuse these."""
+    key = json.dumps({"type": "service_account", "private_key": "x"}, indent=2)
+    more: list[tuple[Any, dict[str, Any]]] = [
+        *ALL,
+        (ExternalCache, {"gcs": {"bucket": "there", "service_account_key": key}}),
+        (RunnerPlatform, {**GOOD, "network": {"egress_cidrs": ["fd00::/8", "10.0.0.0/8"]}}),
+        (RunnerPlatform, {**GOOD, "gitlab_url": "https://gitlab.example.com:8443/git"}),
+        (RunnerPlatform, {**GOOD, **s3(region="us-gov-west-1", oidc_provider_arn=GOV)}),
+        (RunnerPlatform, {**GOOD, "monitoring": {"prometheus_namespace": "kube-system"}}),
+        (
+            RunnerPlatform,
+            {
+                **GOOD,
+                **runner(
+                    environment={"A": "", "B": "x\ny"},
+                    job_node_tolerations={"spot": "NoSchedule", "example.com/a=b": ""},
+                    manager_tolerations=[
+                        {"operator": "Exists"},
+                        {"key": "a", "effect": "NoExecute", "tolerationSeconds": 30},
+                    ],
+                    feature_flags={"FF_USE_POD_ACTIVE_DEADLINE_SECONDS": True},
+                ),
+            },
+        ),
+    ]
+    for component, args in more:
+        assert deploy(lambda component=component, args=args: component("ok", args)).registrations  # type: ignore[misc]
+
+
+def test_resources_in_part_keep_the_defaults_of_the_rest() -> None:
+    args: Any = {**GOOD, **daemon(resources={"cpu_request": "2"})}
+    made = deploy(lambda: RunnerPlatform("ci", args)).one(":StatefulSet", "ci-docker-daemon")
+    (container, *_) = made.plain["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {
+        "requests": {"cpu": "2", "memory": "2Gi"},
+        "limits": {"cpu": "8", "memory": "16Gi"},
+    }
+
+
+def test_what_the_chart_reads_as_templates_comes_back_as_it_is() -> None:
+    args: Any = {**GOOD, "service_account_annotations": {"a/b": "{{ .Values.x }}"}}
+    values = deploy(lambda: GitLabRunner("ci", args)).one(":Release").plain["values"]
+    (text,) = values["serviceAccount"]["annotations"].values()
+    assert "{{ .Values" not in text
+    assert text.replace('{{ "{{" }}', "{{") == "{{ .Values.x }}"
 
 
 def test_values_that_are_not_known_yet_pass() -> None:

@@ -59,6 +59,44 @@ def test_the_same_layer_gives_the_same_digest(tmp_path: Path) -> None:
     assert (tmp_path / "first.tar").read_bytes() == (tmp_path / "second.tar").read_bytes()
 
 
+def test_an_image_keeps_the_capabilities_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "newuidmap").write_text("")
+    (root / "plain").write_text("")
+    value = bytes.fromhex("0100000280000000000000000000000000000000")
+
+    def names(path: Path) -> list[str]:
+        return ["security.capability"] if path.name == "newuidmap" else []
+
+    monkeypatch.setattr(os, "listxattr", names)
+    monkeypatch.setattr(os, "getxattr", lambda path, name: value)
+    layer = tmp_path / "layer"
+    images._write_layer(images.Image("test", "1", suite="trixie"), layer, root)
+    assert value in layer.read_bytes()
+    with tarfile.open(layer) as archive:
+        found = {member.name: member.pax_headers for member in archive}
+    assert "SCHILY.xattr.security.capability" in found["newuidmap"]
+    assert found["plain"] == {}
+
+
+def test_a_part_that_needs_a_newer_go_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain, "BIN", tmp_path)
+    monkeypatch.setattr(toolchain, "_version", lambda command: (1, 25))
+    with pytest.raises(LabError, match=r"go is 1.25: weed needs 1.26 or newer"):
+        toolchain.ensure(toolchain.EXTRAS)
+
+
+def test_what_only_tests_need_is_not_built_by_make_up() -> None:
+    assert not {part.name for part in toolchain.PARTS} & {part.name for part in toolchain.EXTRAS}
+    assert not {image.key for image in images.ALL} & {image.key for image in images.EXTRAS}
+    assert images.find("buildkit") in images.EXTRAS
+
+
 def test_a_part_is_built_again_only_when_its_sources_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

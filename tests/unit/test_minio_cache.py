@@ -138,7 +138,10 @@ def test_a_claims_template_never_changes_and_the_claim_itself_is_resized() -> No
     claim = recorder.one(":PersistentVolumeClaimPatch")
     assert claim.plain["metadata"]["name"] == "data-ci-minio-0"
     assert claim.plain["metadata"]["namespace"] == "gitlab-runner-cache"
-    assert claim.plain["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+    assert claim.plain["metadata"]["annotations"] == {
+        "pulumi.com/patchForce": "true",
+        "pulumi.com/skipAwait": "true",
+    }
     assert claim.plain["spec"] == {
         "resources": {"requests": {"storage": "30Gi"}},
         "storageClassName": "fast",
@@ -270,6 +273,18 @@ def test_seaweedfs_is_asked_again_until_nothing_has_failed(tmp_path: Path) -> No
     good = 'created bucket runner\n{"ttl": "14d"}\n'
     answers = ["error: connection refused\n", "error: no bucket\n" + good, good, "too many\n"]
     assert run_started(tmp_path, answers) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'created bucket runner\n{"ttl":  "14d"}\n',
+        'error: bucket runner already exists\n{"ttl":  "14d"}\n',
+    ],
+    ids=["more spaces", "the bucket is there"],
+)
+def test_seaweedfs_is_content_with_what_it_wanted(tmp_path: Path, answer: str) -> None:
+    assert run_started(tmp_path, [answer, "too many\n"]) == 1
 
 
 @pytest.mark.parametrize(
