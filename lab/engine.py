@@ -125,26 +125,31 @@ def cli(
         environment: What `providers` yielded, or the like.
         arguments: Command and options.
     """
-    state = work_dir / ".state"
-    state.mkdir(exist_ok=True)
     return subprocess.run(
         [str(tool("pulumi")), *arguments, "--non-interactive", "--color", "never"],
         cwd=work_dir,
-        env={
-            **os.environ,
-            **language.environment(),
-            "PULUMI_HOME": str(STATE / "pulumi-home"),
-            "PULUMI_BACKEND_URL": f"file://{state}",
-            "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            **environment,
-        },
+        env=cli_environment(work_dir, environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
+
+
+def cli_environment(work_dir: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables with which `cli` runs; `environment` comes before what stands here."""
+    state = work_dir / ".state"
+    state.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        **language.environment(),
+        "PULUMI_HOME": str(STATE / "pulumi-home"),
+        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        **environment,
+    }
 
 
 def state_text(name: str, project: str) -> str:

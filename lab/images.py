@@ -57,8 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages, in which `setup` and
-    `commands` are run; `user` and `environment` are those of its containers.
+    `suite` and `include` name a Debian root file system and its packages, `setup` is run in it;
+    `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -66,7 +66,6 @@ class Image:
     files: Callable[[], dict[str, Path]] = dict
     suite: str | None = None
     include: tuple[str, ...] = ()
-    commands: tuple[str, ...] = ()
     setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -200,7 +199,7 @@ EXTRAS = (
         _pulumi_files,
         suite="bookworm",
         include=("python3", "git", "ca-certificates"),
-        commands=("ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",),
+        setup="ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",
         environment=("PYTHONPATH=/opt/lab",),
     ),
     # As moby/buildkit:rootless is made, of Debian in place of Alpine.
@@ -212,16 +211,16 @@ EXTRAS = (
         },
         suite="trixie",
         include=("runc", "uidmap", "git", "ca-certificates", "libcap2-bin"),
-        commands=(
-            # A pod's root may not map ids, which its user may: no setuid, but one capability each.
-            "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap",
-            "setcap cap_setuid=ep /usr/bin/newuidmap",
-            "setcap cap_setgid=ep /usr/bin/newgidmap",
-            f"useradd --create-home --home-dir {_HOME} --uid 1000 user",
-            "echo user:100000:65536 | tee /etc/subuid > /etc/subgid",
-            f"mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit",
-            f"chown -R user {_RUNTIME} {_HOME}",
-        ),
+        # A pod's root may not map ids, which its user may: no setuid, but one capability each.
+        setup=f"""
+            chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap
+            setcap cap_setuid=ep /usr/bin/newuidmap
+            setcap cap_setgid=ep /usr/bin/newgidmap
+            useradd --create-home --home-dir {_HOME} --uid 1000 user
+            echo user:100000:65536 | tee /etc/subuid > /etc/subgid
+            mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit
+            chown -R user {_RUNTIME} {_HOME}
+            """,
         entrypoint=("rootlesskit", "buildkitd"),
         user="1000:1000",
         environment=(
@@ -275,11 +274,6 @@ def _capabilities(path: Path) -> dict[str, str]:
     return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
 
 
-def _add_files(tar: tarfile.TarFile, image: Image) -> None:
-    for name, source in sorted(image.files().items()):
-        _add_file(tar, name, source.resolve())
-
-
 def _rootfs_files(root: Path) -> Iterator[Path]:
     for folder, directories, files in os.walk(root):
         directories.sort()
@@ -302,7 +296,6 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                         tar.addfile(info, content)
                 else:
                     tar.addfile(info)
-            _add_files(tar, image)
             return
         for directory in ("bin", "etc", "usr", "usr/bin", "var"):
             tar.addfile(_entry(directory, 0o755, tarfile.DIRTYPE))
@@ -325,7 +318,8 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                 info = _entry(f"bin/{applet}", 0o777, tarfile.SYMTYPE)
                 info.linkname = "busybox"
                 tar.addfile(info)
-        _add_files(tar, image)
+        for name, source in sorted(image.files().items()):
+            _add_file(tar, name, source.resolve())
         for name, target_name in image.links:
             info = _entry(name, 0o777, tarfile.SYMTYPE)
             info.linkname = target_name
@@ -436,8 +430,9 @@ def _debootstrap(image: Image) -> Path:
     if result.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
-    for script in image.commands:
-        subprocess.run(["chroot", target, "/bin/sh", "-ec", script], check=True)
+    for name, source in image.files().items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target / name)
     if image.setup:
         subprocess.run(
             ["chroot", str(target), "/bin/sh", "-ec", image.setup],
@@ -449,14 +444,14 @@ def _debootstrap(image: Image) -> Path:
 
 def _fingerprint(image: Image) -> str:
     parts: list[Any] = [image.name, image.suite, image.include, image.entrypoint, image.links]
-    own = [image.commands, image.user, image.environment]
-    # As it was before there were these: what has none of them is not built again.
-    parts += own if any(own) else []
     parts += [
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
         for name, path in sorted(image.files().items())
     ]
     parts += [image.setup] if image.setup else []
+    # As it was before there were these: what has none of them is not built again.
+    own = [image.user, image.environment]
+    parts += own if any(own) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

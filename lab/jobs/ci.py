@@ -12,7 +12,7 @@ from lab.jobs.variables import expand
 _KNOWN = {"image", "variables", "services", "cache", "before_script", "script", "after_script"}
 _IGNORED = {
     *("stage", "rules", "needs", "tags", "timeout", "artifacts", "parallel", "environment"),
-    "interruptible",
+    *("interruptible", "extends"),
 }
 
 
@@ -83,6 +83,30 @@ def _matrix(own: Mapping[str, Any], cell: str) -> tuple[Variable, ...]:
     return ()
 
 
+def _slug(ref: str) -> str:
+    """Return CI_COMMIT_REF_SLUG, as GitLab makes it."""
+    return re.sub(r"[^a-z0-9]", "-", ref.lower())[:63].strip("-")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(base[key], over[key])
+        for key in {*base} & {*over}
+        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping)
+    }
+    return {**base, **over, **both}
+
+
+def _extended(file: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a job with what it extends: tables are merged, all else is replaced."""
+    own: Mapping[str, Any] = file[name] or {}
+    bases = own.get("extends", [])
+    made: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        made = _merged(made, _extended(file, base))
+    return _merged(made, own)
+
+
 def job(
     text: str,
     name: str,
@@ -111,10 +135,9 @@ def job(
     """
     file: Mapping[str, Any] = yaml.safe_load(text)
     base, _, cell = name.partition(": [")
-    own = {**file.get("default", {}), **file[base]}
+    own = {**file.get("default", {}), **_extended(file, base)}
     if unknown := sorted(set(own) - _KNOWN - _IGNORED):
         raise ValueError(f"job '{name}' has keywords that the lab does not know: {unknown}")
-    slug = re.sub(r"[^a-z0-9]+", "-", git.ref.lower())[:63].strip("-")
     predefined = {
         "CI": "true",
         "CI_JOB_ID": str(identity),
@@ -125,7 +148,7 @@ def job(
         "CI_COMMIT_SHORT_SHA": git.sha[:8],
         "CI_COMMIT_BRANCH": git.ref,
         "CI_COMMIT_REF_NAME": git.ref,
-        "CI_COMMIT_REF_SLUG": slug,
+        "CI_COMMIT_REF_SLUG": _slug(git.ref),
         "CI_DEFAULT_BRANCH": "main",
         "CI_PROJECT_ID": str(project_id),
         "CI_PROJECT_PATH": project_path,

@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 from lab.console import LabError
-from lab.paths import BIN, ROOT
+from lab.paths import BIN, CACHE, ROOT
 from lab.toolchain import tool
 
 EXECUTOR = "pulumi-language-python-exec"
 """Pulumi's own script that runs a program; the host only starts it."""
+
+
+NODE = CACHE / "node"
+"""Where the packages are that the TypeScript example needs."""
 
 
 def executor() -> Path:
@@ -39,6 +43,28 @@ def executor() -> Path:
     return path
 
 
+def install_node_modules() -> None:
+    """Install, once, what the TypeScript example is checked with; npm runs no script of it.
+
+    Raises:
+        LabError: npm is missing, or the registry refuses.
+    """
+    wanted = (ROOT / "examples/typescript/package.json").read_bytes()
+    have = NODE / "package.json"
+    if have.exists() and have.read_bytes() == wanted and (NODE / "node_modules/.ready").exists():
+        return
+    NODE.mkdir(parents=True, exist_ok=True)
+    have.write_bytes(wanted)
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    try:
+        subprocess.run(command, cwd=NODE, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise LabError("npm is missing: install Node.js 20 or newer") from error
+    except subprocess.CalledProcessError as error:
+        raise LabError(f"npm install: {error.stderr.strip()[-1000:]}") from error
+    (NODE / "node_modules/.ready").touch()
+
+
 def environment() -> dict[str, str]:
     """Return the environment in which the CLI finds a host for Python, and this Python.
 
@@ -52,5 +78,5 @@ def environment() -> dict[str, str]:
     if not beside:
         executor()
     stand_in = [] if beside else [str(ROOT / "lab/language/bin")]
-    folders = [*stand_in, str(cli.parent), str(Path(sys.executable).parent)]
+    folders = [*stand_in, str(cli.parent), str(BIN), str(Path(sys.executable).parent)]
     return {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}

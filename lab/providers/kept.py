@@ -1,4 +1,4 @@
-"""Stand-in for the provider `kubernetes` where there is no cluster: objects are in the state alone.
+"""Stand-ins for `kubernetes` and `aws` where neither is there: resources are in the state alone.
 
 It is for what the engine does with resources: parents, options, aliases, order. What Kubernetes
 says of an object, only `lab.providers.kubernetes` can tell.
@@ -6,6 +6,7 @@ says of an object, only `lab.providers.kubernetes` can tell.
 
 import copy
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from lab.providers.base import Call, Change, Properties, Provider, Resource, changed_paths
@@ -14,7 +15,14 @@ _IDENTITY = ("apiVersion", "kind", "metadata.name", "metadata.namespace")
 
 
 class KeptObject(Resource):
-    """Any object: it has a name, which stays, and is what its inputs say."""
+    """Any object: it has a name, which stays, and is what its inputs say.
+
+    Args:
+        computed: What a provider adds to it, by its id.
+    """
+
+    def __init__(self, computed: Callable[[str], Properties]) -> None:
+        self.computed = computed
 
     def check(self, call: Call, olds: Properties, news: Properties) -> Properties:
         """Name the object where it has no name."""
@@ -32,16 +40,25 @@ class KeptObject(Resource):
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         """Keep it."""
         name = inputs.get("metadata", {}).get("name") or inputs.get("name") or call.name
-        return str(name), inputs
+        return str(name), {**self.computed(str(name)), **inputs}
 
 
 class KeptProvider(Provider):
     """Serves every type alike."""
 
+    def __init__(self, name: str, computed: Callable[[str], Properties]) -> None:
+        super().__init__(name, {})
+        self.kept = KeptObject(computed)
+
     def _resource(self, urn: str, context: Any) -> Resource:
-        return KeptObject()
+        return self.kept
 
 
-def provider() -> Provider:
-    """Return the provider."""
-    return KeptProvider("kubernetes", {})
+def _amazon(name: str) -> Properties:
+    arn = f"arn:aws:iam::123456789012:role/{name}"
+    return {"arn": arn, "name": name, "bucket": name, "secret": f"secret-of-{name}"}
+
+
+def providers() -> list[Provider]:
+    """Return the providers."""
+    return [KeptProvider("kubernetes", lambda _: {}), KeptProvider("aws", _amazon)]
