@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy wheel \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e plugin static policy wheel \
   check preview previewable \
   schema docs lock
 
@@ -43,6 +43,10 @@ engine: setup ## Tests with the real engine
 
 upgrade: setup ## Updates from recorded versions, on the running lab
 	@$(PY) -m pytest tests/upgrade
+
+plugin: setup ## Tests with the provider plugin kubernetes itself, on the running lab
+	@$(PY) -m lab plugin
+	@$(PY) -m pytest tests/plugin
 
 static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
 	@$(PY) -m pytest tests/static

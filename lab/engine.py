@@ -73,6 +73,40 @@ def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
             process.wait()
 
 
+@contextmanager
+def kubernetes_plugin(served: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Serve the provider plugin `kubernetes` itself, in place of its stand-in.
+
+    It is good for one command of the engine, which tells it to cancel at the end.
+
+    Args:
+        served: What `providers` yielded.
+    """
+    with (LOGS / "plugin.log").open("ab") as log:
+        process = subprocess.Popen(
+            [tool("pulumi-resource-kubernetes")],
+            env={**os.environ, **served},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port:
+            raise LabError(f"the plugin did not start; see {LOGS / 'plugin.log'}")
+        others = [
+            address
+            for address in served["PULUMI_DEBUG_PROVIDERS"].split(",")
+            if not address.startswith("kubernetes:")
+        ]
+        yield {**served, "PULUMI_DEBUG_PROVIDERS": ",".join([*others, f"kubernetes:{port}"])}
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def _passphrase() -> str:
     return kept_secret(STATE / "passphrase", lambda: secrets.token_urlsafe(32))
 

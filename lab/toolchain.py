@@ -92,6 +92,9 @@ EXTRAS = (
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
 
+PLUGIN = (Part("pulumi-resource-kubernetes", "provider", ".", "", (), 420),)
+"""The provider plugin `kubernetes` itself, for the tests of it: `python -m lab plugin`."""
+
 LANGUAGES = (
     Part(
         "pulumi-language-yaml",
