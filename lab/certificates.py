@@ -60,10 +60,12 @@ def _builder(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.Certif
     )
 
 
-def authority(folder: Path) -> Authority:
-    """Make the cluster's authority."""
+_LAB = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
+
+
+def authority(folder: Path, subject: x509.Name = _LAB) -> Authority:
+    """Make an authority: the cluster's, or one of another name."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
     certificate = (
         _builder(subject, key)
         .issuer_name(subject)

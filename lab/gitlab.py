@@ -73,22 +73,23 @@ git clone -q "$repository" "$work" 2> /dev/null
 cd "$work"
 git config user.name demo
 git config user.email demo@example.com
-git checkout -q -B main
+git checkout -q -B "$2"
 git rm -rfq --ignore-unmatch .
 tar -xf -
 git add -A
 git commit -q --allow-empty -m "$1"
-git push -q origin main
+git push -q --force origin "$2"
 git rev-parse HEAD
 """
 
 
-def push(files: Mapping[str, bytes], message: str = "change") -> str:
-    """Commit the files to the project's main branch, which then holds just them.
+def push(files: Mapping[str, bytes], message: str = "change", branch: str = "main") -> str:
+    """Commit the files to a branch of the project, which then holds just them.
 
     Args:
         files: Contents by path.
         message: The commit's message.
+        branch: The branch; a new one begins at main.
 
     Returns:
         The commit's SHA.
@@ -104,6 +105,6 @@ def push(files: Mapping[str, bytes], message: str = "change") -> str:
             tar.addfile(info, io.BytesIO(data))
     return cluster.kubectl(
         *("-n", NAMESPACE, "exec", "-i", "deployment/gitlab", "--"),
-        *("/bin/sh", "-c", _PUSH, "push", message),
+        *("/bin/sh", "-c", _PUSH, "push", message, branch),
         stdin=packed.getvalue(),
     ).strip()

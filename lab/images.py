@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import packages, toolchain
+from lab import language, packages, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
 
@@ -57,8 +57,8 @@ class Image:
     """An image to build.
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
-    `suite` and `include` name a Debian root file system and its packages, in which `setup` and
-    `commands` are run; `user` and `environment` are those of its containers.
+    `suite` and `include` name a Debian root file system and its packages, `setup` is run in it;
+    `user` and `environment` are those of its containers.
     """
 
     key: str
@@ -66,7 +66,6 @@ class Image:
     files: Callable[[], dict[str, Path]] = dict
     suite: str | None = None
     include: tuple[str, ...] = ()
-    commands: tuple[str, ...] = ()
     setup: str = ""
     links: tuple[tuple[str, str], ...] = ()
     entrypoint: tuple[str, ...] = ()
@@ -175,7 +174,34 @@ registry."""
 _HOME = "/home/user"
 _RUNTIME = "/run/user/1000"
 
+
+def _pulumi_files() -> dict[str, Path]:
+    """Return the CLI, its host for Python, the provider `random`, and what they import."""
+    lab = ("__init__", "console", "paths", "toolchain", "language/__init__", "language/host")
+    providers = (f"providers/{name}" for name in ("__init__", "__main__", "base", "random"))
+    files = {
+        "usr/bin/pulumi": BIN / "pulumi",
+        "opt/lab/.cache/bin/pulumi-language-python-exec": language.executor(),
+        "opt/lab/lab/language/bin/pulumi-language-python": ROOT
+        / "lab/language/bin/pulumi-language-python",
+        **{f"opt/lab/lab/{name}.py": ROOT / f"lab/{name}.py" for name in (*lab, *providers)},
+    }
+    for path in packages.python_files("pulumi", "pulumi-random"):
+        files[f"usr/lib/python3/dist-packages/{path}"] = Path(str(path.locate()))
+    return files
+
+
 EXTRAS = (
+    # As pulumi/pulumi-python is, with stand-ins for the language host and the provider `random`.
+    Image(
+        "pulumi",
+        "3.250.0",
+        _pulumi_files,
+        suite="bookworm",
+        include=("python3", "git", "ca-certificates"),
+        setup="ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",
+        environment=("PYTHONPATH=/opt/lab",),
+    ),
     # As moby/buildkit:rootless is made, of Debian in place of Alpine.
     Image(
         "buildkit",
@@ -185,16 +211,16 @@ EXTRAS = (
         },
         suite="trixie",
         include=("runc", "uidmap", "git", "ca-certificates", "libcap2-bin"),
-        commands=(
-            # A pod's root may not map ids, which its user may: no setuid, but one capability each.
-            "chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap",
-            "setcap cap_setuid=ep /usr/bin/newuidmap",
-            "setcap cap_setgid=ep /usr/bin/newgidmap",
-            f"useradd --create-home --home-dir {_HOME} --uid 1000 user",
-            "echo user:100000:65536 | tee /etc/subuid > /etc/subgid",
-            f"mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit",
-            f"chown -R user {_RUNTIME} {_HOME}",
-        ),
+        # A pod's root may not map ids, which its user may: no setuid, but one capability each.
+        setup=f"""
+            chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap
+            setcap cap_setuid=ep /usr/bin/newuidmap
+            setcap cap_setgid=ep /usr/bin/newgidmap
+            useradd --create-home --home-dir {_HOME} --uid 1000 user
+            echo user:100000:65536 | tee /etc/subuid > /etc/subgid
+            mkdir -p {_RUNTIME} {_HOME}/.local/tmp {_HOME}/.local/share/buildkit
+            chown -R user {_RUNTIME} {_HOME}
+            """,
         entrypoint=("rootlesskit", "buildkitd"),
         user="1000:1000",
         environment=(
@@ -248,11 +274,6 @@ def _capabilities(path: Path) -> dict[str, str]:
     return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
 
 
-def _add_files(tar: tarfile.TarFile, image: Image) -> None:
-    for name, source in sorted(image.files().items()):
-        _add_file(tar, name, source.resolve())
-
-
 def _rootfs_files(root: Path) -> Iterator[Path]:
     for folder, directories, files in os.walk(root):
         directories.sort()
@@ -275,7 +296,6 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                         tar.addfile(info, content)
                 else:
                     tar.addfile(info)
-            _add_files(tar, image)
             return
         for directory in ("bin", "etc", "usr", "usr/bin", "var"):
             tar.addfile(_entry(directory, 0o755, tarfile.DIRTYPE))
@@ -298,7 +318,8 @@ def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
                 info = _entry(f"bin/{applet}", 0o777, tarfile.SYMTYPE)
                 info.linkname = "busybox"
                 tar.addfile(info)
-        _add_files(tar, image)
+        for name, source in sorted(image.files().items()):
+            _add_file(tar, name, source.resolve())
         for name, target_name in image.links:
             info = _entry(name, 0o777, tarfile.SYMTYPE)
             info.linkname = target_name
@@ -409,8 +430,9 @@ def _debootstrap(image: Image) -> Path:
     if result.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
-    for script in image.commands:
-        subprocess.run(["chroot", target, "/bin/sh", "-ec", script], check=True)
+    for name, source in image.files().items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target / name)
     if image.setup:
         subprocess.run(
             ["chroot", str(target), "/bin/sh", "-ec", image.setup],
@@ -422,14 +444,14 @@ def _debootstrap(image: Image) -> Path:
 
 def _fingerprint(image: Image) -> str:
     parts: list[Any] = [image.name, image.suite, image.include, image.entrypoint, image.links]
-    own = [image.commands, image.user, image.environment]
-    # As it was before there were these: what has none of them is not built again.
-    parts += own if any(own) else []
     parts += [
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
         for name, path in sorted(image.files().items())
     ]
     parts += [image.setup] if image.setup else []
+    # As it was before there were these: what has none of them is not built again.
+    own = [image.user, image.environment]
+    parts += own if any(own) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """The programs that the lab needs, built once from pinned Go modules."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -91,6 +92,22 @@ EXTRAS = (
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
 
+PLUGIN = (Part("pulumi-resource-kubernetes", "provider", ".", "", (), 420),)
+"""The provider plugin `kubernetes` itself, for the tests of it: `python -m lab plugin`."""
+
+LANGUAGES = (
+    Part(
+        "pulumi-language-yaml",
+        "yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        "",
+        (),
+        120,
+    ),
+    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+)
+"""What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
+
 
 def tool(name: str) -> Path:
     """Return the path of a program that `ensure` provided."""
@@ -118,11 +135,11 @@ def _installed_pulumi() -> str | None:
 
 def module_file(folder: str, module: str, path: str) -> Path:
     """Return a file of a module of which a part is built, as its author has it."""
-    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
+    command = ["go", "mod", "download", "-json", module]
     found = subprocess.run(
         command, cwd=ROOT / "lab/tools" / folder, capture_output=True, text=True, check=True
     )
-    return Path(found.stdout.strip()) / path
+    return Path(json.loads(found.stdout)["Dir"]) / path
 
 
 def _sources(part: Part) -> list[Path]:

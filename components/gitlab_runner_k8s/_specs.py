@@ -720,7 +720,7 @@ class RegistryMirrorOptions(v.Spec):
     remote_url: v.ServerUrl = "https://registry-1.docker.io"
     allow_insecure_remote: bool = False
     username: v.Text | None = None
-    password: v.Text | None = None
+    password: v.Password | None = None
     credentials_secret_name: v.ResourceName | None = None
     volume_size: v.VolumeSize = "50Gi"
     storage_class_name: v.ResourceName | None = None

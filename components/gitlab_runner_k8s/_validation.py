@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from . import _extra_config, _pins
@@ -79,8 +81,9 @@ class Spec(BaseModel):
 class Leaf:
     """Marks a field as an Input: an Output passes, a plain value meets `rule`."""
 
-    def __init__(self, rule: Any) -> None:
+    def __init__(self, rule: Any, *, is_secret: bool = False) -> None:
         self.rule = rule
+        self.is_secret = is_secret
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Build the schema of the plain value and let Outputs around it."""
@@ -361,10 +364,11 @@ if TYPE_CHECKING:
     AzureAccountName = pulumi.Input[str]
     AzureContainerName = pulumi.Input[str]
     SecretText = pulumi.Input[str]
+    Password = pulumi.Input[str]
 else:  # pydantic reads these; pulumi.Input itself is not a type it can read
 
-    def _leaf(*rules: Any) -> Any:
-        return Annotated[Any, Leaf(Annotated[(str, *rules)])]
+    def _leaf(*rules: Any, is_secret: bool = False) -> Any:
+        return Annotated[Any, Leaf(Annotated[(str, *rules)], is_secret=is_secret)]
 
     Text = _leaf(Field(min_length=1))
     Namespace = _leaf(
@@ -380,7 +384,7 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
         ),
     )
     ServerUrl = _leaf(rule(_server_url))
-    RunnerToken = _leaf(rule(_runner_token))
+    RunnerToken = _leaf(rule(_runner_token), is_secret=True)
     BucketName = _leaf(rule(bucket))
     DockerHost = _leaf(rule(lambda value: _docker_host(value)))
     Address = _leaf(
@@ -413,7 +417,9 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
                 else "must not begin or end with white space or a line break; remove it"
             )
         ),
+        is_secret=True,
     )
+    Password = _leaf(Field(min_length=1), is_secret=True)
     Region = _leaf(
         _matches(r"[a-z]{2,}(-[a-z]+)+-\d", "must be an AWS region, such as 'eu-central-1'")
     )
@@ -546,8 +552,33 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return list(model.model_fields)
 
 
+@cache
+def secret_fields() -> frozenset[str]:
+    """Return the names of the fields whose values are secrets, wherever they stand."""
+    return frozenset(_secret_names(Spec))
+
+
+def _secret_names(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if any(getattr(rule, "is_secret", False) for rule in _around(field)):
+            yield name
+    for below in model.__subclasses__():
+        yield from _secret_names(below)
+
+
+def _around(field: FieldInfo) -> Iterator[Any]:
+    """Return what a field's type, or one of its alternatives, is annotated with."""
+    yield from field.metadata
+    for option in get_args(field.annotation):
+        yield from getattr(option, "__metadata__", ())
+
+
 def _shown(value: Any, path: str) -> str:
-    if _SECRET.search(path.rpartition(".")[2]) and not path.lower().endswith("name"):
+    field = path.rpartition(".")[2]
+    is_named_so = _SECRET.search(field) and not field.lower().endswith("name")
+    if is_named_so or field in {
+        spelled for name in secret_fields() for spelled in (name, camel(name))
+    }:
         return "[secret]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -37,7 +37,7 @@ class RegistryMirrorOptionsArgs(TypedDict):
     """Name of the account at the mirrored registry. Every job can then pull what that account
     can: give it no private repositories. Default: anonymous."""
     password: NotRequired[pulumi.Input[str]]
-    """Password or access token of `username`, as a secret. Default: anonymous."""
+    """Password or access token of `username`, as a Pulumi secret. Default: anonymous."""
     credentials_secret_name: NotRequired[pulumi.Input[str]]
     """Existing Secret in the mirror's namespace with the keys `username` and `password`, in place
     of these two; a single quote in either is written twice. The pod reads it when it starts.

@@ -477,8 +477,8 @@ class RunnerPlatform(pulumi.ComponentResource):
             metadata={"name": namespace, "labels": kube.namespace_labels(level)},
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Deleting a namespace deletes its volumes.
-                retain_on_delete=has_volume and not spec.allow_volume_deletion,
+                # Deleting a namespace deletes its volumes. Not `False`: the caller may say more.
+                retain_on_delete=(has_volume and not spec.allow_volume_deletion) or None,
                 import_=namespace if has_volume and spec.namespaces.enable_adoption else None,
             ),
         )

@@ -157,6 +157,11 @@ class S3Cache(pulumi.ComponentResource):
         """The bucket itself, where it was made here (native only)."""
         return self._bucket
 
+    def _kept(self) -> pulumi.ResourceOptions:
+        """Return the options of what a destroy must not take: then, protection is the caller's."""
+        protect = None if self._spec.allow_destroy else True
+        return pulumi.ResourceOptions(parent=self, protect=protect)
+
     def _make_bucket(self, name: str) -> aws.s3.Bucket:
         spec = self._spec
         return aws.s3.Bucket(
@@ -165,13 +170,13 @@ class S3Cache(pulumi.ComponentResource):
             region=spec.region,
             force_destroy=spec.allow_destroy,
             tags=spec.tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=not spec.allow_destroy),
+            opts=self._kept(),
         )
 
     def _harden(self, name: str) -> None:
         spec, child = self._spec, pulumi.ResourceOptions(parent=self)
         # A destroy that stops at the protected bucket must not leave it without these.
-        kept = pulumi.ResourceOptions(parent=self, protect=not spec.allow_destroy)
+        kept = self._kept()
         bucket, region = self.bucket, spec.region
         block = aws.s3.BucketPublicAccessBlock(
             f"{name}-public-access",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pulumi
 import pytest
+from cryptography import x509
 from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
@@ -193,7 +194,9 @@ def test_a_client_without_certificate_is_refused(stack: auto.Stack, tmp_path: Pa
 
 
 def test_a_client_of_another_authority_is_refused(stack: auto.Stack, tmp_path: Path) -> None:
-    other = certificates.authority(tmp_path / "other")
+    """One of the same name: otherwise the client would not even show its certificate."""
+    own = x509.load_pem_x509_certificate(client_secret()["ca.pem"].encode())
+    other = certificates.authority(tmp_path / "other", own.subject)
     result = workers(stack, tmp_path, *certificates.issue(other, tmp_path / "client", "client"))
     assert result.returncode != 0
     assert "unknown certificate authority" in result.stderr, result.stderr

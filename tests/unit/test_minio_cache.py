@@ -142,7 +142,10 @@ def test_a_claims_template_never_changes_and_the_claim_itself_is_resized() -> No
     claim = recorder.one(":PersistentVolumeClaimPatch")
     assert claim.plain["metadata"]["name"] == "data-ci-minio-0"
     assert claim.plain["metadata"]["namespace"] == "gitlab-runner-cache"
-    assert claim.plain["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+    assert claim.plain["metadata"]["annotations"] == {
+        "pulumi.com/patchForce": "true",
+        "pulumi.com/skipAwait": "true",
+    }
     assert claim.plain["spec"] == {
         "resources": {"requests": {"storage": "30Gi"}},
         "storageClassName": "fast",
