@@ -82,7 +82,7 @@ def message(args: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", places(FULL), ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("path", list(places(FULL)), ids=lambda path: ".".join(map(str, path)))
 def test_no_message_holds_a_secret(path: tuple[str | int, ...]) -> None:
     wrong: list[Any] = list(TOKENS)
     if isinstance(at(path), dict | list):
