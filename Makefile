@@ -5,7 +5,8 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e static policy bench check preview \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds plugin static policy bench wheel \
+  check preview previewable \
   schema docs lock
 
 help: ## Show the commands
@@ -34,13 +35,18 @@ verify: setup ## Build the same image in two jobs; the second must be warm
 	@$(PY) -m lab verify
 
 test: setup ## Unit tests: no cluster, no network
-	@$(PY) -m pytest tests/unit
+	@$(PY) -m pytest tests/unit tests/preview
 
 engine: setup ## Tests with the real engine
+	@$(PY) -m lab languages
 	@$(PY) -m pytest tests/engine
 
 upgrade: setup ## Updates from recorded versions, on the running lab
 	@$(PY) -m pytest tests/upgrade
+
+plugin: setup ## Tests with the provider plugin kubernetes itself, on the running lab
+	@$(PY) -m lab plugin
+	@$(PY) -m pytest tests/plugin
 
 static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
 	@$(PY) -m pytest tests/static
@@ -53,6 +59,14 @@ policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own 
 	@$(PYTHON) -m venv .cache/policy-venv
 	@.cache/policy-venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+wheel: setup ## Build the wheel, and try it in an environment of its own
+	@rm -rf .cache/dist .cache/wheel-source .cache/wheel-venv && mkdir -p .cache
+	@cp -r components .cache/wheel-source  # setuptools leaves a build/ beside what it builds
+	@$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w .cache/dist .cache/wheel-source
+	@$(PYTHON) -m venv .cache/wheel-venv
+	@.cache/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c requirements.lock .cache/dist/*.whl mypy
+	@$(PY) -m pytest tests/wheel
 
 .cache/static-venv/.ready: tests/static/requirements.txt
 	@echo "setting up the scanners (a minute, once)"
@@ -73,7 +87,12 @@ bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a che
 
 e2e: setup ## Tests on the running lab
 	@$(PY) -m lab extras
-	@$(PY) -m pytest tests/e2e
+	@$(PY) -m pytest tests/e2e $(E2E)
+
+builds: setup ## Build what the tests on the lab need beside it, once
+	@$(PY) -m lab extras
+	@$(PY) -m lab languages
+	@$(PY) -m lab plugin
 
 lint: setup ## Format and lint, without changes
 	@$(VENV)/bin/ruff format --check .
@@ -84,19 +103,37 @@ fmt: setup ## Format, and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix .
 
 types: setup ## Strict types
-	@$(VENV)/bin/mypy components stacks lab tests docs bench
+	@$(VENV)/bin/mypy components stacks lab preview tests docs bench
 
 check: lint types test ## Everything that needs no cluster
 
-preview: setup ## Preview a stack on your cluster: make preview STACK=dev
-	@test -n "$(STACK)" || { echo "error: name the stack: make preview STACK=dev" >&2; exit 1; }
+preview: previewable setup ## Preview a stack on your cluster: make preview STACK=dev
 	pulumi preview --stack $(STACK)
+
+# What is missing is said before anything is installed.
+previewable:
+	@test -n "$(STACK)" || { echo "error: name the stack: make preview STACK=dev" >&2; exit 1; }
+	@test -f stacks/Pulumi.$(STACK).yaml || { echo "error: there is no stacks/Pulumi.$(STACK).yaml" >&2; exit 1; }
+	@command -v pulumi > /dev/null || { echo "error: the Pulumi CLI is not installed:" \
+	  "https://www.pulumi.com/docs/install/" >&2; exit 1; }
+	@pulumi whoami --non-interactive > /dev/null 2>&1 || { echo "error: there is no state backend: run" \
+	  "'pulumi login' with yours (docs/environments.md)" >&2; exit 1; }
+	@pulumi stack --stack $(STACK) --show-name > /dev/null || { echo "error: make the stack once:" \
+	  "pulumi stack init $(STACK)" >&2; exit 1; }
 
 schema: setup ## Write the plugin's schema
 	@$(PY) -m tests.schema
 
-docs: setup ## Write docs/reference.md from the docstrings
+docs: setup .cache/docs-venv/.ready ## Write docs/reference.md from the docstrings, and build the site
 	@$(PY) -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 .cache/docs-venv/bin/mkdocs build --strict --quiet
+	@echo "built .cache/site/index.html"
+
+.cache/docs-venv/.ready: docs/requirements.txt
+	@echo "setting up what builds the site (once)"
+	@$(PYTHON) -m venv .cache/docs-venv
+	@.cache/docs-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 lock: setup ## Write the versions of this environment into requirements.lock
 	@{ echo "# Made by 'make lock': the versions that every install of this repository uses."; \

@@ -1,4 +1,4 @@
-"""The lab's command line: `python -m lab up|down|status|verify|extras`."""
+"""The lab's command line: `python -m lab up|down|status|verify|extras|languages|plugin`."""
 
 import argparse
 import sys
@@ -52,12 +52,28 @@ def _extras() -> None:
     images.load_all(images.EXTRAS)
 
 
+def _plugin() -> None:
+    from lab import toolchain
+
+    toolchain.ensure(toolchain.PLUGIN)
+
+
+def _languages() -> None:
+    from lab import language, toolchain
+
+    toolchain.ensure(toolchain.LANGUAGES)
+    language.executor()
+    language.install_node_modules()
+
+
 _COMMANDS = {
     "up": (_up, "bring up the cluster and the platform; again, to apply changes"),
     "down": (_down, "stop and remove everything that up made, but the cache"),
     "status": (_status, "show what runs"),
     "verify": (_verify, "run the same docker build twice and show that the second is warm"),
     "extras": (_extras, "build, once, what the tests on the running lab need beside it"),
+    "plugin": (_plugin, "build, once, the provider plugin kubernetes, for the tests of it"),
+    "languages": (_languages, "build, once, what the tests of the plugin's users need"),
 }
 
 

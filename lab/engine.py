@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pulumi import automation as auto
 
+from lab import language
 from lab.certificates import kept_secret
 from lab.console import LabError
 from lab.paths import LOGS, ROOT, STATE
@@ -72,6 +73,40 @@ def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
             process.wait()
 
 
+@contextmanager
+def kubernetes_plugin(served: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Serve the provider plugin `kubernetes` itself, in place of its stand-in.
+
+    It is good for one command of the engine, which tells it to cancel at the end.
+
+    Args:
+        served: What `providers` yielded.
+    """
+    with (LOGS / "plugin.log").open("ab") as log:
+        process = subprocess.Popen(
+            [tool("pulumi-resource-kubernetes")],
+            env={**os.environ, **served},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port:
+            raise LabError(f"the plugin did not start; see {LOGS / 'plugin.log'}")
+        others = [
+            address
+            for address in served["PULUMI_DEBUG_PROVIDERS"].split(",")
+            if not address.startswith("kubernetes:")
+        ]
+        yield {**served, "PULUMI_DEBUG_PROVIDERS": ",".join([*others, f"kubernetes:{port}"])}
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def _passphrase() -> str:
     return kept_secret(STATE / "passphrase", lambda: secrets.token_urlsafe(32))
 
@@ -111,6 +146,44 @@ def select_stack(
             },
         ),
     )
+
+
+def cli(
+    work_dir: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the Pulumi CLI as a user does: the program runs in a language host, not in this process.
+
+    Args:
+        work_dir: Where Pulumi.yaml is. The state is in `.state` there, unless `environment` says
+            otherwise.
+        environment: What `providers` yielded, or the like.
+        arguments: Command and options.
+    """
+    return subprocess.run(
+        [str(tool("pulumi")), *arguments, "--non-interactive", "--color", "never"],
+        cwd=work_dir,
+        env=cli_environment(work_dir, environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def cli_environment(work_dir: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables with which `cli` runs; `environment` comes before what stands here."""
+    state = work_dir / ".state"
+    state.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        **language.environment(),
+        "PULUMI_HOME": str(STATE / "pulumi-home"),
+        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        **environment,
+    }
 
 
 def state_text(name: str, project: str) -> str:

@@ -84,12 +84,12 @@ git rev-parse HEAD
 
 
 def push(files: Mapping[str, bytes], message: str = "change", branch: str = "main") -> str:
-    """Commit the files on top of the project's main branch; the branch then holds just them.
+    """Commit the files to a branch of the project, which then holds just them.
 
     Args:
         files: Contents by path.
         message: The commit's message.
-        branch: The branch that gets the commit.
+        branch: The branch; a new one begins at main.
 
     Returns:
         The commit's SHA.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import packages, toolchain
+from lab import language, packages, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
 
@@ -174,7 +174,34 @@ registry."""
 _HOME = "/home/user"
 _RUNTIME = "/run/user/1000"
 
+
+def _pulumi_files() -> dict[str, Path]:
+    """Return the CLI, its host for Python, the provider `random`, and what they import."""
+    lab = ("__init__", "console", "paths", "toolchain", "language/__init__", "language/host")
+    providers = (f"providers/{name}" for name in ("__init__", "__main__", "base", "random"))
+    files = {
+        "usr/bin/pulumi": BIN / "pulumi",
+        "opt/lab/.cache/bin/pulumi-language-python-exec": language.executor(),
+        "opt/lab/lab/language/bin/pulumi-language-python": ROOT
+        / "lab/language/bin/pulumi-language-python",
+        **{f"opt/lab/lab/{name}.py": ROOT / f"lab/{name}.py" for name in (*lab, *providers)},
+    }
+    for path in packages.python_files("pulumi", "pulumi-random"):
+        files[f"usr/lib/python3/dist-packages/{path}"] = Path(str(path.locate()))
+    return files
+
+
 EXTRAS = (
+    # As pulumi/pulumi-python is, with stand-ins for the language host and the provider `random`.
+    Image(
+        "pulumi",
+        "3.250.0",
+        _pulumi_files,
+        suite="bookworm",
+        include=("python3", "git", "ca-certificates"),
+        setup="ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",
+        environment=("PYTHONPATH=/opt/lab",),
+    ),
     # As moby/buildkit:rootless is made, of Debian in place of Alpine.
     Image(
         "buildkit",

@@ -1,8 +1,10 @@
 """Debian packages, downloaded and unpacked below the cache: nothing is installed."""
 
 import os
+import re
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 from lab.console import LabError, say, step
@@ -94,3 +96,22 @@ def environment() -> dict[str, str]:
         "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
         "HOME": os.environ.get("HOME", "/root"),
     }
+
+
+def python_files(*names: str) -> list[metadata.PackagePath]:
+    """Return the files of installed Python packages and of all that they require."""
+    wanted, seen, files = list(names), set[str](), []
+    while wanted:
+        name = re.split(r"[^\w.-]", wanted.pop(), maxsplit=1)[0].lower().replace("_", "-")
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another platform or Python
+        wanted += [line for line in found.requires or () if "extra ==" not in line]
+        files += [
+            path for path in found.files or () if ".." not in path.parts and path.suffix != ".pyc"
+        ]
+    return files

@@ -77,20 +77,36 @@ EXTRAS = (
         "github.com/moby/buildkit/cmd/buildkitd",
         f"-X github.com/moby/buildkit/version.Version=v{_BUILDKIT}",
         (),
-        150,
+        100,
     ),
-    Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", "", (), 20),
+    Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", "", (), 10),
     Part(
         "rootlesskit",
         "buildkit",
         "github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit",
         "",
         (),
-        30,
+        15,
     ),
     Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", "", (), 240, go=(1, 26)),
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
+
+PLUGIN = (Part("pulumi-resource-kubernetes", "provider", ".", "", (), 420),)
+"""The provider plugin `kubernetes` itself, for the tests of it: `python -m lab plugin`."""
+
+LANGUAGES = (
+    Part(
+        "pulumi-language-yaml",
+        "yaml",
+        "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
+        "",
+        (),
+        120,
+    ),
+    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+)
+"""What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
 
 
 def tool(name: str) -> Path:

@@ -168,8 +168,13 @@ def stateful_set(
         metadata={
             "name": f"data-{name}-0",
             "namespace": namespace,
-            # The StatefulSet's controller set the size that is changed here.
-            "annotations": {"pulumi.com/patchForce": "true"},
+            "annotations": {
+                # The StatefulSet's controller set the size that is changed here.
+                "pulumi.com/patchForce": "true",
+                # The provider would wait for a claim of a class with WaitForFirstConsumer to be
+                # pending; this one is bound, since the pod runs.
+                "pulumi.com/skipAwait": "true",
+            },
         },
         spec=claim,
         opts=pulumi.ResourceOptions(parent=opts.parent, depends_on=[made], retain_on_delete=True),

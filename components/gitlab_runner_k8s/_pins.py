@@ -31,6 +31,11 @@ BUILDKIT_IMAGE = (
     "docker.io/moby/buildkit:v0.30.0-rootless"
     "@sha256:d76eb1caecac5733ef7553c1e90a1b21f1bb218cd1142d3553de0747b4a14ba9"
 )
+BUILDKIT_BUILDER_IMAGE = (
+    "docker.io/moby/buildkit:v0.30.0"
+    "@sha256:0168606be2315b7c807a03b3d8aa79beefdb31c98740cebdffdfeebf31190c9f"
+)
+"""For builders in a docker daemon, which are privileged; only templates/docker-build uses it."""
 DOCKER_MINIMUM_VERSION = (29, 3, 1)
 """Fixes CVE-2026-34040 (authorization bypass in the engine)."""
 

@@ -10,7 +10,7 @@ import pulumi_kubernetes as k8s
 from ._inputs import concat, digest, lift
 from ._meta import token
 from ._specs import S3CacheSpec
-from ._validation import partition, validate
+from ._validation import name_problems, partition, validate
 
 ABORT_MULTIPART_DAYS = 1
 TRANSFER_ACTIONS = ("s3:GetObject", "s3:PutObject")
@@ -116,7 +116,9 @@ class S3Cache(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: S3CacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validate(S3CacheSpec, args, f"S3Cache '{name}'")
+        # IAM's names have 64 characters: of these `-object-role` and Pulumi's 8 are not the user's.
+        names = name_problems(44, name)
+        spec = validate(S3CacheSpec, args, f"S3Cache '{name}'", also=names)
         super().__init__(token("S3Cache"), name, {}, opts)
         self._spec = spec
         self._bucket: aws.s3.Bucket | None = None
@@ -157,6 +159,11 @@ class S3Cache(pulumi.ComponentResource):
         """The bucket itself, where it was made here (native only)."""
         return self._bucket
 
+    def _kept(self) -> pulumi.ResourceOptions:
+        """Return the options of what a destroy must not take: then, protection is the caller's."""
+        protect = None if self._spec.allow_destroy else True
+        return pulumi.ResourceOptions(parent=self, protect=protect)
+
     def _make_bucket(self, name: str) -> aws.s3.Bucket:
         spec = self._spec
         return aws.s3.Bucket(
@@ -165,13 +172,13 @@ class S3Cache(pulumi.ComponentResource):
             region=spec.region,
             force_destroy=spec.allow_destroy,
             tags=spec.tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=not spec.allow_destroy),
+            opts=self._kept(),
         )
 
     def _harden(self, name: str) -> None:
         spec, child = self._spec, pulumi.ResourceOptions(parent=self)
         # A destroy that stops at the protected bucket must not leave it without these.
-        kept = pulumi.ResourceOptions(parent=self, protect=not spec.allow_destroy)
+        kept = self._kept()
         bucket, region = self.bucket, spec.region
         block = aws.s3.BucketPublicAccessBlock(
             f"{name}-public-access",

@@ -10,7 +10,10 @@ from lab.jobs.model import Cache, Git, Job, Service, Variable
 from lab.jobs.variables import expand
 
 _KNOWN = {"image", "variables", "services", "cache", "before_script", "script", "after_script"}
-_IGNORED = {"stage", "rules", "needs", "tags", "timeout", "artifacts"}
+_IGNORED = {
+    *("stage", "rules", "needs", "tags", "timeout", "artifacts", "parallel", "environment"),
+    *("interruptible", "extends"),
+}
 
 
 def _lines(value: Any) -> tuple[str, ...]:
@@ -47,12 +50,15 @@ def _caches(value: Any, known: Mapping[str, str]) -> tuple[Cache, ...]:
     # GitLab keeps what unprotected branches wrote away from protected ones.
     suffix = "-non_protected"
 
-    def key(text: str) -> str:
-        return expand(text, known) + suffix
+    def key(text: Any) -> str:
+        if isinstance(text, Mapping):
+            # GitLab takes the last commit of the files; `default` is where there are none.
+            text = f"{text['prefix']}-default" if "prefix" in text else "default"
+        return expand(str(text), known) + suffix
 
     return tuple(
         Cache(
-            key(str(entry.get("key", "default"))),
+            key(entry.get("key", "default")),
             tuple(expand(path, known) for path in entry.get("paths", ())),
             entry.get("policy", "pull-push"),
             entry.get("when", "on_success"),
@@ -60,6 +66,45 @@ def _caches(value: Any, known: Mapping[str, str]) -> tuple[Cache, ...]:
         )
         for entry in entries
     )
+
+
+def _matrix(own: Mapping[str, Any], cell: str) -> tuple[Variable, ...]:
+    """Return the variables of one job of `parallel:matrix`, which its name tells in brackets."""
+    values = cell.split(", ") if cell else []
+    for entry in own.get("parallel", {}).get("matrix", ()):
+        choices = {k: v if isinstance(v, list) else [v] for k, v in entry.items()}
+        if len(values) == len(choices) and all(
+            value in map(str, allowed)
+            for value, allowed in zip(values, choices.values(), strict=True)
+        ):
+            return _variables(dict(zip(choices, values, strict=True)))
+    if values or "parallel" in own:
+        raise ValueError(f"parallel:matrix has no job '[{cell}]'")
+    return ()
+
+
+def _slug(ref: str) -> str:
+    """Return CI_COMMIT_REF_SLUG, as GitLab makes it."""
+    return re.sub(r"[^a-z0-9]", "-", ref.lower())[:63].strip("-")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(base[key], over[key])
+        for key in {*base} & {*over}
+        if isinstance(base[key], Mapping) and isinstance(over[key], Mapping)
+    }
+    return {**base, **over, **both}
+
+
+def _extended(file: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a job with what it extends: tables are merged, all else is replaced."""
+    own: Mapping[str, Any] = file[name] or {}
+    bases = own.get("extends", [])
+    made: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        made = _merged(made, _extended(file, base))
+    return _merged(made, own)
 
 
 def job(
@@ -77,7 +122,7 @@ def job(
 
     Args:
         text: The file.
-        name: Name of the job in it.
+        name: Name of the job in it; of a matrix as GitLab shows it: `name: [value, value]`.
         git: What the pipeline is for.
         identity: Number of the job.
         project_id: Number of the project.
@@ -86,13 +131,13 @@ def job(
         timeout_seconds: The job's timeout.
 
     Raises:
-        ValueError: the job uses a keyword that this does not know.
+        ValueError: the job uses a keyword that this does not know, or is not in the matrix.
     """
     file: Mapping[str, Any] = yaml.safe_load(text)
-    own = {**file.get("default", {}), **file[name]}
+    base, _, cell = name.partition(": [")
+    own = {**file.get("default", {}), **_extended(file, base)}
     if unknown := sorted(set(own) - _KNOWN - _IGNORED):
         raise ValueError(f"job '{name}' has keywords that the lab does not know: {unknown}")
-    slug = re.sub(r"[^a-z0-9]+", "-", git.ref.lower())[:63].strip("-")
     predefined = {
         "CI": "true",
         "CI_JOB_ID": str(identity),
@@ -103,7 +148,7 @@ def job(
         "CI_COMMIT_SHORT_SHA": git.sha[:8],
         "CI_COMMIT_BRANCH": git.ref,
         "CI_COMMIT_REF_NAME": git.ref,
-        "CI_COMMIT_REF_SLUG": slug,
+        "CI_COMMIT_REF_SLUG": _slug(git.ref),
         "CI_DEFAULT_BRANCH": "main",
         "CI_PROJECT_ID": str(project_id),
         "CI_PROJECT_PATH": project_path,
@@ -113,6 +158,7 @@ def job(
         *(Variable(key, value) for key, value in predefined.items()),
         *_variables(file.get("variables")),
         *_variables(own.get("variables")),
+        *_matrix(own, cell.removesuffix("]")),
         *variables,
     )
     known = {variable.key: variable.value for variable in ordered}

@@ -1,5 +1,6 @@
 """What GitLab does with a CI/CD component before its jobs exist: checks and interpolates inputs."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -96,6 +97,5 @@ def _interpolated(node: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else yaml.safe_dump(value, width=1 << 20).strip()
+    # GitLab writes what is no string as JSON.
+    return value if isinstance(value, str) else json.dumps(value)

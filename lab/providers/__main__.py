@@ -1,15 +1,21 @@
-"""Serve the stand-ins until stopped; print one line, `name:port,name:port`, when they listen."""
+"""Serve the stand-ins until stopped; print one line, `name:port,name:port`, when they listen.
 
+All of them, or those that the arguments name.
+"""
+
+import importlib
 import signal
+import sys
 import threading
+from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from lab.providers import aws, kubernetes, random, tls
 from lab.providers.base import Provider
 
+_ALL = ("aws", "kubernetes", "random", "tls")
 _OPTIONS = [
     ("grpc.max_receive_message_length", 400 << 20),
     ("grpc.max_send_message_length", 400 << 20),
@@ -25,9 +31,9 @@ def serve(provider: Provider) -> tuple[grpc.Server, int]:
     return server, port
 
 
-def main() -> None:
-    """Serve all of them."""
-    providers = (aws.provider(), kubernetes.provider(), random.provider(), tls.provider())
+def main(names: Sequence[str]) -> None:
+    """Serve those of these names."""
+    providers = [importlib.import_module(f"lab.providers.{name}").provider() for name in names]
     served = [(provider.name, *serve(provider)) for provider in providers]
     print(",".join(f"{name}:{port}" for name, _, port in served), flush=True)
     ended = threading.Event()
@@ -39,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or _ALL)

@@ -1,5 +1,7 @@
 """What all tests of the engine share."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +10,9 @@ from pulumi import automation as auto
 
 from lab import engine
 from lab.paths import BIN, KUBECONFIG
+from lab.providers import kept as kept_objects
+from lab.providers import random, tls
+from lab.providers.__main__ import serve
 from tests.required import missing
 
 PROJECT = "engine-test"
@@ -19,6 +24,50 @@ def environment() -> Iterator[dict[str, str]]:
         missing("the Pulumi CLI is not built (make up)")
     with engine.providers("standin", KUBECONFIG) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def kept() -> Iterator[dict[str, str]]:
+    """Yield the environment of stand-ins that need no cluster: objects are in the state alone."""
+    if not (BIN / "pulumi").exists():
+        missing("the Pulumi CLI is not built (make up)")
+    providers = (*kept_objects.providers(), random.provider(), tls.provider())
+    served = [(provider.name, *serve(provider)) for provider in providers]
+    try:
+        yield {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, _, port in served)}
+    finally:
+        for _, server, _ in served:
+            server.stop(grace=2)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run moto on a free port of the loopback interface."""
+    log = tmp_path_factory.mktemp("moto") / "log"
+    code = (
+        "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as Server\n"
+        "import threading\n"
+        "server = Server(ip_address='127.0.0.1', port=0, verbose=False)\n"
+        "server.start()\n"
+        "print(server.get_host_and_port()[1], flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port.isdigit(), log.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import socket
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -56,36 +55,6 @@ class KeptSecret(Resource):
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         """Keep it."""
         return inputs["metadata"]["name"], inputs
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run moto on a free port of the loopback interface."""
-    log = tmp_path_factory.mktemp("moto") / "log"
-    code = (
-        "from moto.moto_server.threaded_moto_server import ThreadedMotoServer as Server\n"
-        "import threading\n"
-        "server = Server(ip_address='127.0.0.1', port=0, verbose=False)\n"
-        "server.start()\n"
-        "print(server.get_host_and_port()[1], flush=True)\n"
-        "threading.Event().wait()\n"
-    )
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        assert port.isdigit(), log.read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")

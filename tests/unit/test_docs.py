@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gitlab_runner_k8s import COMPONENTS
+from gitlab_runner_k8s._validation import secret_fields
 
 from docs.generate import (
     REFERENCE,
@@ -63,6 +64,12 @@ def test_a_number_has_a_range(name: str, field: str, description: str) -> None:
         assert re.match(r"\d+ (to \d+|or more)", allowed_text(model_field(name, field))), (
             f"{name}.{field} needs ge and le in its spec"
         )
+
+
+@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
+def test_a_secret_is_called_one(name: str, field: str, description: str) -> None:
+    is_called_so = "as a Pulumi secret" in description
+    assert is_called_so == (field in secret_fields()), f"{name}.{field}"
 
 
 def test_every_output_and_choice_has_a_description() -> None:

@@ -43,6 +43,12 @@ def test_inputs_are_interpolated_with_their_types() -> None:
     }
 
 
+def test_what_is_no_string_reads_as_json_inside_of_one() -> None:
+    template = TEMPLATE + "  image: $[[ inputs.count ]]-$[[ inputs.names ]]-$[[ inputs.push ]]\n"
+    made = yaml.safe_load(component.render(template, {"tag": "x", "names": ["p", "q"]}))
+    assert made["build x"]["image"] == '2-["p", "q"]-true'
+
+
 def test_every_problem_of_the_inputs_is_named() -> None:
     with pytest.raises(ValueError, match="required") as caught:
         jobs(mode="other", count="2", push="yes", unknown=1)

@@ -76,6 +76,20 @@ def test_an_unknown_keyword_is_an_error() -> None:
         )
 
 
+def test_a_job_has_what_it_extends() -> None:
+    text = """
+    .base: {image: one, variables: {A: base, B: base}, script: [base]}
+    build: {extends: .base, variables: {B: own}, script: [own]}
+    """
+    git = Git("http://gitlab/demo.git", "0" * 40, "Feature/--x_")
+    made = ci.job(text, "build", git, identity=1, project_id=1, project_path="a/b")
+    known = {one.key: one.value for one in made.variables}
+    assert (made.image, made.script) == ("one", ("own",))
+    assert (known["A"], known["B"]) == ("base", "own")
+    # As GitLab has it: each character is one dash.
+    assert known["CI_COMMIT_REF_SLUG"] == "feature---x"
+
+
 def test_the_jobs_variables_override_the_runners() -> None:
     known = {one.key: one.value for one in variables.all_of(RUNNER, job())}
     assert known["OWN"] == "job"

@@ -69,15 +69,11 @@ def test_no_secret_is_in_a_pods_spec() -> None:
     assert "key-ci" not in recorder.readable()
 
 
-def test_the_authority_is_given_to_the_runner_and_the_jobs_without_its_key() -> None:
+def test_the_authority_is_given_to_the_jobs_without_its_key() -> None:
     recorder = declared(enable_tls=True)
-    for name, namespace in (
-        ("ci-runner-ca", "gitlab-runner"),
-        ("ci-job-ca", "gitlab-runner-jobs"),
-    ):
-        made = recorder.one(":Secret", name).plain
-        assert made["metadata"] == {"name": "ci-ca", "namespace": namespace}
-        assert made["stringData"] == {"ca.crt": "cert-ci-ca"}
+    made = recorder.one(":Secret", "ci-job-ca").plain
+    assert made["metadata"] == {"name": "ci-ca", "namespace": "gitlab-runner-jobs"}
+    assert made["stringData"] == {"ca.crt": "cert-ci-ca"}
     assert outputs(recorder)["ca_secret_name"] == "ci-ca"
     assert "key-ci-ca" not in json.dumps([made.plain for made in recorder.of_type(":Secret")])
     assert secret(recorder, "ci-certificates") == {
@@ -142,7 +138,10 @@ def test_a_claims_template_never_changes_and_the_claim_itself_is_resized() -> No
     claim = recorder.one(":PersistentVolumeClaimPatch")
     assert claim.plain["metadata"]["name"] == "data-ci-minio-0"
     assert claim.plain["metadata"]["namespace"] == "gitlab-runner-cache"
-    assert claim.plain["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+    assert claim.plain["metadata"]["annotations"] == {
+        "pulumi.com/patchForce": "true",
+        "pulumi.com/skipAwait": "true",
+    }
     assert claim.plain["spec"] == {
         "resources": {"requests": {"storage": "30Gi"}},
         "storageClassName": "fast",

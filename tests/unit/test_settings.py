@@ -1,18 +1,16 @@
 """The stacks' files and their loader."""
 
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
-import yaml
 from gitlab_runner_k8s import ArgsError
 
 from stacks import settings
+from tests import stackfiles
 from tests.harness import token
 
-STACKS = Path(__file__).parents[2] / "stacks"
-PREFIX = "gitlab-runner-k8s:"
 GOOD: dict[str, Any] = {"gitlabUrl": "https://gitlab.example.com", "runnerToken": token()}
 
 
@@ -33,29 +31,54 @@ def problems(values: dict[str, Any], **options: Any) -> tuple[str, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize("stack", ["local", "dev", "staging", "prod"])
-def test_every_stack_file_is_valid(stack: str) -> None:
-    config = yaml.safe_load((STACKS / f"Pulumi.{stack}.yaml").read_text())["config"]
-    values = {
-        key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)
-    }
-    if stack == "local":
-        # Only the lab knows the digest of the image that it built.
-        values["cache"]["minio"]["image"] = f"lab.invalid/minio:1@sha256:{'0' * 64}"
-    args = parse({**values, "runnerToken": token()})
-    assert args["gitlab_url"] == values["gitlabUrl"]
+@pytest.mark.parametrize("name", stackfiles.NAMES)
+def test_every_stack_file_is_valid(name: str) -> None:
+    args = stackfiles.arguments(name, stackfiles.tokens(name))
+    assert args["gitlab_url"] == stackfiles.read(name)["gitlabUrl"]
+
+
+def test_staging_is_what_production_is_in_small() -> None:
+    staging, prod = stackfiles.read("staging"), stackfiles.read("prod")
+    assert set(staging["fleets"]) == set(prod["fleets"])
+    assert set(staging["zones"]) == set(prod["zones"])
+    assert staging["cache"]["backend"] == prod["cache"]["backend"] == "s3"
+    assert staging["cache"]["s3"]["identity"] == prod["cache"]["s3"]["identity"]
+    assert set(staging) - set(prod) == {"allowVolumeDeletion"}
+    assert set(prod) <= set(staging)
+
+
+def test_nothing_of_production_can_be_taken_away() -> None:
+    prod = stackfiles.read("prod")
+    assert "allowVolumeDeletion" not in prod
+    assert "allowDestroy" not in prod["cache"]["s3"]
+    daemons = [prod["dockerDaemon"], *(zone["dockerDaemon"] for zone in prod["zones"].values())]
+    for daemon in daemons:
+        assert daemon["enableDisruptionBudget"]
+        assert daemon["tolerations"]
+        assert daemon["nodeSelector"]
+    assert prod["runner"]["enableJobDisruptionBudget"]
+    places = [json.dumps(daemon["nodeSelector"]) for daemon in daemons]
+    assert len(set(places)) == len(daemons)  # zones share no node
+
+
+@pytest.mark.parametrize("name", stackfiles.ENVIRONMENTS)
+def test_no_stack_file_has_a_secret_in_plain_text(name: str) -> None:
+    text = (stackfiles.STACKS / f"Pulumi.{name}.yaml").read_text()
+    assert not re.search(r"glrt-(?!\.\.\.)", text)
+    for command in re.findall(r"pulumi config set .*", text):
+        assert "--secret" in command
 
 
 def test_nested_keys_are_spelled_as_the_arguments_are() -> None:
     args = parse(
         {
             **GOOD,
-            "runner": {"jobResources": {"cpuRequest": "500m"}, "jobNodeSelector": {"aB/c": "d"}},
+            "runner": {"jobResources": {"cpuRequest": "500m"}, "jobNodeSelector": {"ab/cD": "d"}},
             "allowVolumeDeletion": True,
         }
     )
     assert args["runner"]["job_resources"] == {"cpu_request": "500m"}
-    assert args["runner"]["job_node_selector"] == {"aB/c": "d"}
+    assert args["runner"]["job_node_selector"] == {"ab/cD": "d"}
     assert args["allow_volume_deletion"] is True
 
 

@@ -1,0 +1,9 @@
+// The provider plugin `kubernetes`, from its own module. Its schema, which its build makes, is
+// left out: programs in Python bring the types with their SDK.
+package main
+
+import "github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/provider"
+
+func main() {
+	provider.Serve("kubernetes", "4.34.2", nil, nil)
+}

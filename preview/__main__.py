@@ -1,0 +1,141 @@
+"""The command line: events in, the report and the note out, and an exit code for the job."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from preview import events, gitlab, masking, note
+
+FAILED, USAGE, POLICY, NOTE = 1, 2, 3, 4
+
+_EPILOG = """exit codes:
+  0  the preview went well
+  1  the engine failed, or the program did
+  2  bad arguments, or events that are not the engine's
+  3  a mandatory policy is violated
+  4  GitLab refused the note: the token or its rights are wrong
+An unreachable GitLab is a warning: the preview itself went well."""
+
+
+def _limit(text: str) -> int:
+    value = int(text)
+    if value < note.SMALLEST_LIMIT:
+        raise argparse.ArgumentTypeError(f"must be at least {note.SMALLEST_LIMIT}")
+    return value
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "preview",
+        description="Make a merge request's report and note of the events of 'pulumi preview'.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("events", type=Path, help="what 'pulumi preview --event-log' wrote")
+    add("--stack", required=True, help="name of the stack")
+    add("--directory", default=".", help="directory of the Pulumi project in the repository")
+    add("--engine-exit-code", type=int, default=0, help="what 'pulumi preview' ended with")
+    add("--report", type=Path, help="where to write the report for artifacts:reports:terraform")
+    add("--note", type=Path, help="where to write the note")
+    add(
+        "--limit",
+        type=_limit,
+        default=note.DEFAULT_LIMIT,
+        help="most characters of a note (default: %(default)s)",
+    )
+    add(
+        "--mask-variable",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an environment variable whose value never comes out; those with a name like "
+        "TOKEN, PASSWORD or SECRET are masked anyway",
+    )
+    add(
+        "--token-variable",
+        metavar="NAME",
+        help="the environment variable with the token; where it is empty no note is kept",
+    )
+    add(
+        "--note-when-unchanged",
+        action="store_true",
+        help="begin a note also where nothing changes; one that is there is always updated",
+    )
+    return parser.parse_args(arguments)
+
+
+def _masker(names: Sequence[str], environment: Mapping[str, str]) -> masking.Masker:
+    """Return the masker.
+
+    Raises:
+        ValueError: a value is too short to be masked.
+    """
+    given = {name: environment.get(name, "") for name in names}
+    short = [name for name, value in given.items() if 0 < len(value) < masking.MINIMUM]
+    if short:
+        raise ValueError(
+            f"too short to be masked (less than {masking.MINIMUM} characters): {', '.join(short)}"
+        )
+    values = [value for value in given.values() if value]
+    return masking.Masker([*values, *masking.named_like_secrets(environment)])
+
+
+def _post(
+    body: str, about: note.About, token: str, environment: Mapping[str, str], create: bool
+) -> int:
+    """Keep the note; return 0, or NOTE where GitLab refused it."""
+    # A fork's pipeline runs elsewhere than where its merge request is.
+    project = environment.get("CI_MERGE_REQUEST_PROJECT_ID") or environment.get("CI_PROJECT_ID", "")
+    iid = environment.get("CI_MERGE_REQUEST_IID", "")
+    if not iid:
+        print("note: this pipeline is for no merge request, so there is none", file=sys.stderr)
+        return 0
+    try:
+        notes = gitlab.Notes(environment.get("CI_API_V4_URL", ""), project, iid, token)
+        done = notes.keep(body, about.marker, create=create)
+    except gitlab.NoteError as error:
+        print(f"{'error' if error.refused else 'warning'}: no note: {error}", file=sys.stderr)
+        return NOTE if error.refused else 0
+    print(f"note: {done}", file=sys.stderr)
+    return 0
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the command; return its exit code."""
+    given = _arguments(arguments)
+    try:
+        token = environment.get(given.token_variable or "", "").strip()
+        names = [*given.mask_variable, *([given.token_variable] if token else [])]
+        mask = _masker(names, environment)
+        # The engine writes no file where it fails before its first event.
+        text = given.events.read_text(encoding="utf-8") if given.events.exists() else ""
+        preview = events.read(text.split("\n"), mask)
+    except (ValueError, OSError, events.BadEvents) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    failed = bool(given.engine_exit_code or preview.errors) or not preview.complete
+    about = note.About(
+        given.stack,
+        given.directory,
+        environment.get("CI_JOB_URL", ""),
+        environment.get("CI_COMMIT_SHORT_SHA", ""),
+    )
+    body = note.render(preview, about, mask, failed=failed, limit=given.limit)
+    if given.report:
+        given.report.write_text(json.dumps(events.terraform_report(preview)) + "\n")
+    if given.note:
+        given.note.write_text(body, encoding="utf-8")
+    print(mask(f"{given.stack}: {note.summary(preview, failed).replace('*', '')}"))
+    worth = preview.changed or failed or preview.refused or given.note_when_unchanged
+    posted = _post(body, about, token, environment, worth) if token else 0
+    if preview.refused:
+        return POLICY
+    return FAILED if failed else posted
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
