@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import bases, extras, measure, plan, stack
-from bench.data import Record
+from bench.data import MAIN, Record
 from lab import cluster
 from lab.console import LabError, say
 
@@ -165,7 +165,7 @@ class Run:
     def _build(self, cell: plan.Cell, kind: str = "build") -> Record:
         way, workload = plan.way(cell.way), plan.workload(cell.workload)
         project, is_new = self.bank.project(way, workload)
-        if is_new and kind == "build" and way.keeps != "nothing":
+        if is_new and kind != "first" and way.keeps != "nothing":
             # What a later build may find. It is kept, too: it is what a cold cache costs.
             self._build(plan.Cell(cell.network, cell.workload, cell.way, "nothing"), "first")
         self.progress.check()
@@ -174,7 +174,7 @@ class Run:
         sample["wall_seconds"] = round(time.monotonic() - start, 3)
         place = {"network": cell.network, "workload": cell.workload, "way": cell.way}
         situation = "first" if kind == "first" else cell.situation
-        if kind == "build" and (wrong := problems(cell, sample)):
+        if kind != "first" and (wrong := problems(cell, sample)):
             raise LabError("\n".join(wrong))
         self.journal.add({"kind": kind, **place, "situation": situation, **sample})
         if kind == "build":
@@ -211,6 +211,9 @@ class Run:
                 say(f"  {extras.DISK_BUILDS} builds on the daemon '{role}' ...")
                 grown = extras.disk(self.bench, role)
                 self.journal.add({"kind": "disk", "daemon": role, **grown})
+                if role == "docker":
+                    # The collector has just run: what is warm must still be.
+                    self._build(plan.Cell(*MAIN, "shared", "source"), "rested")
         if not self.journal.has(kind="fleets", fleets=extras.FLEETS[-1]):
             self.progress.check()
             for taken in extras.fleets():
