@@ -24,7 +24,7 @@ _TEXTS = {"gitlabUrl", "tokenSecretName", "runnerToken"}
 # Below these the keys are names of the user's own, not of the schema.
 _FREE = {"environment", "node_selector", "job_node_selector", "job_node_tolerations"}
 _FREE |= {"manager_node_selector", "tags", "tolerations", "manager_tolerations", "feature_flags"}
-_FREE |= {"job_pod_labels", "job_pod_annotations"}
+_FREE |= {"job_pod_labels", "job_pod_annotations", "labels"}
 # Below these the keys are names of the user's own, and what is below them is the schema's.
 _NAMED = {"fleets", "zones"}
 
@@ -56,9 +56,19 @@ def _named(value: Any, path: str, problems: list[str]) -> Any:
 def _parsed(text: str) -> Any:
     """Return a configuration value: the engine hands over everything as text."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    return text if _is_deep(value) else value
+
+
+def _is_deep(value: Any, levels: int = 32) -> bool:
+    """Tell whether a value has more levels than any setting."""
+    below = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        held = (item.values() if isinstance(item, dict) else item for item in below)
+        below = [inner for items in held for inner in items if isinstance(inner, dict | list)]
+    return bool(below)
 
 
 def _map_at(values: Any, path: list[str]) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"registryMirror.password": "pass-1a2b3c4d"},
     ),
     "s3": (
-        store("s3", bucket="ci-cache"),
+        store("s3", bucket="ci-cache", region="eu-central-1"),
         {
             "cache.external.s3.accessKey": "AKIA0123456789ABCDEF",
             "cache.external.s3.secretKey": "key-0123456789abcdef",
