@@ -129,6 +129,64 @@ def test_a_job_waits_for_the_daemon_and_fails_where_there_is_none() -> None:
     assert result.succeeded, result.text
 
 
+def prune(name: str) -> str:
+    """Let the daemon's sidecar remove whatever nothing uses, of any age and with any room left."""
+    pod = the_pod(DOCKER, "statefulset", name)
+    (sidecar,) = [one for one in pod["spec"]["initContainers"] if one["name"] == "prune"]
+    shell, script, directory, *_ = sidecar["command"]
+    once = ("-c", "prune", "--", shell, script, directory, "0", "0")
+    return cluster.kubectl("-n", DOCKER, "exec", pod["metadata"]["name"], *once)
+
+
+def test_what_jobs_leave_is_removed() -> None:
+    """An image of a running container, named volumes and the build cache stay."""
+    pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
+    left = (
+        f"{build(0)} --tag prune-runs && {build(3)} --tag prune-unused"
+        " && docker run --detach --name prune-runs prune-runs sleep 600"
+        " && docker run --name prune-ended --volume /anonymous prune-runs true"
+        " && docker volume create prune-named && docker network create prune-unused"
+    )
+    kinds = {
+        "image": "image ls --format '{{.Repository}}'",
+        "container": "ps --all --format '{{.Names}}'",
+        "network": "network ls --format '{{.Name}}'",
+        "volume": "volume ls --quiet",
+    }
+
+    def there() -> dict[str, set[str]]:
+        return {
+            kind: set(exec_in(DOCKER, pod, f"docker {command}").split())
+            for kind, command in kinds.items()
+        }
+
+    try:
+        result = Started(left).end()
+        assert result.succeeded, result.text
+        before = there()
+        said = prune(DOCKER)
+        after = there()
+        again = Started(build(3)).end()
+    finally:
+        exec_in(
+            DOCKER,
+            pod,
+            "docker rm --force prune-runs prune-ended; docker volume rm --force prune-named;"
+            " docker network rm --force prune-unused; docker image rm --force prune-runs",
+        )
+    assert before["image"] >= {"prune-runs", "prune-unused"}
+    assert after["image"] == {"prune-runs"}
+    assert before["container"] >= {"prune-runs", "prune-ended"}
+    assert after["container"] == {"prune-runs"}
+    assert before["network"] - after["network"] >= {"prune-unused"}
+    assert len(before["volume"]) > len(after["volume"])
+    assert "prune-named" in after["volume"]
+    (line,) = said.splitlines()
+    assert re.fullmatch(r"prune: the volume is \d+% full; .*; now \d+% full", line), line
+    assert again.succeeded, again.text
+    assert again.text.count("CACHED") == DOCKERFILE.count("RUN"), again.text
+
+
 @pytest.fixture
 def interfaces() -> Iterator[None]:
     """Let others than root make network interfaces, as udev does: RootlessKit makes one."""
@@ -153,6 +211,9 @@ def test_a_rootless_daemon_builds_and_runs(select: Select, interfaces: None) -> 
         first = Started(f"{build(1)} --tag rootless && docker run --rm rootless id -u").end()
         assert first.succeeded, first.text
         assert [line.text for line in first.trace if line.text == "0"], "root, in the container"
+        assert "unused images: " in prune(name)
+        images = exec_in(DOCKER, pod, "docker image ls --quiet")
+        assert images == "", "the container that used it was removed with its job"
         again = Started(build(2)).end()
         assert again.succeeded, again.text
         assert "CACHED" in again.text
