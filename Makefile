@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e plugin static policy wheel \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds plugin static policy wheel \
   check preview previewable \
   schema docs lock
 
@@ -76,7 +76,12 @@ wheel: setup ## Build the wheel, and try it in an environment of its own
 
 e2e: setup ## Tests on the running lab
 	@$(PY) -m lab extras
-	@$(PY) -m pytest tests/e2e
+	@$(PY) -m pytest tests/e2e $(E2E)
+
+builds: setup ## Build what the tests on the lab need beside it, once
+	@$(PY) -m lab extras
+	@$(PY) -m lab languages
+	@$(PY) -m lab plugin
 
 lint: setup ## Format and lint, without changes
 	@$(VENV)/bin/ruff format --check .

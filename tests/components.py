@@ -11,7 +11,12 @@ NODES: Any = {"node_selector": {"pool": "builders"}}
 ARGUMENTS: dict[str, Any] = {
     "BuildKitDaemon": NODES,
     "ExternalCache": {
-        "s3": {"bucket": "there", "access_key": "access-0123", "secret_key": "secret-0123"}
+        "s3": {
+            "bucket": "there",
+            "region": "eu-central-1",
+            "access_key": "access-0123",
+            "secret_key": "secret-0123",
+        }
     },
     "GitLabRunner": {"gitlab_url": "https://gitlab.example.com", "runner_token": TOKEN},
     "MinioCache": {"enable_tls": True},

@@ -1,44 +1,343 @@
 """The part of config.toml that a user writes: what it may hold, and how it joins the rest."""
 
-import difflib
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-# The executor's keys (gitlab-runner 19, docs/configuration and docs/executors/kubernetes).
-_RUNNER_KEYS = {
-    *("limit", "strict_check_interval", "output_limit", "builds_dir", "cache_dir", "shell"),
-    *("pre_get_sources_script", "post_get_sources_script", "pre_build_script"),
-    *("post_build_script", "clone_url", "clean_git_config", "prepare_timeout"),
-    *("get_sources_timeout", "unhealthy_requests_limit", "unhealthy_interval"),
-    *("job_status_final_update_retry_limit", "debug_trace_disabled", "step_runner_image"),
-    *("labels", "kubernetes"),
-}
-_ROLES = ("build", "helper", "service", "init_permissions")
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from . import _validation as v
+from ._secrets import has_secret, is_secret_name
+
 _KINDS = ("cpu", "memory", "ephemeral_storage")
-_KUBERNETES_KEYS = {
-    *("allow_privilege_escalation", "cap_add", "cap_drop", "image_pull_secrets"),
-    *("use_service_account_image_pull_secrets", "helper_image_flavor"),
-    *("helper_image_autoset_arch_and_os", "affinity", "scheduler_name", "allowed_users"),
-    *("allowed_groups", "poll_interval", "cleanup_grace_period_seconds"),
-    *("pod_termination_grace_period_seconds", "cleanup_resources_timeout"),
-    *("resource_availability_check_max_attempts", "retry_limit", "retry_backoff_max"),
-    *("retry_limits", "print_pod_warning_events", "dns_policy", "dns_config", "host_aliases"),
-    *("services", "pod_security_context", "container_lifecycle", "pod_spec", "logs_base_dir"),
-    *("scripts_base_dir", "volumes", "namespace_overwrite_allowed"),
-    *("service_account_overwrite_allowed", "pod_labels_overwrite_allowed"),
-    *("pod_annotations_overwrite_allowed", "node_selector_overwrite_allowed"),
-    *("node_tolerations_overwrite_allowed", "bearer_token_overwrite_allowed"),
-    *(f"{role}_container_security_context" for role in _ROLES),
-    *(
-        f"{role}{kind}_{bound}_overwrite_max_allowed"
+_ROLES = ("build", "helper", "service", "init_permissions")
+_DURATION = r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+"
+
+
+def _duration(value: str) -> str | None:
+    return (
+        None if re.fullmatch(_DURATION, value) else "must be a duration, such as '10m' or '1h30m'"
+    )
+
+
+def _expression(value: str) -> str | None:
+    try:
+        re.compile(value)
+    except (re.error, RecursionError):
+        return "must be a regular expression, such as 'team-.*'"
+    return None
+
+
+def _quantity(value: str) -> str | None:
+    v.quantity(value)
+    return None
+
+
+Duration = Annotated[str, v.rule(_duration)]
+Expression = Annotated[str, v.rule(_expression)]
+Quantity = Annotated[str, v.rule(_quantity)]
+Amount = Annotated[int, Field(ge=0)]
+
+
+# Keys and types: the executor's own (gitlab-runner 19, common/config.go).
+class Table(BaseModel):
+    """A table of config.toml: no unknown key, no type conversion."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Requirement(Table):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    values: list[str] = []
+
+
+class _NodeTerm(Table):
+    match_expressions: list[_Requirement] = []
+    match_fields: list[_Requirement] = []
+
+
+class _NodeSelector(Table):
+    node_selector_terms: list[_NodeTerm]
+
+
+class _PreferredNode(Table):
+    weight: Amount
+    preference: _NodeTerm
+
+
+class _NodeAffinity(Table):
+    required_during_scheduling_ignored_during_execution: _NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: list[_PreferredNode] = []
+
+
+class _LabelSelector(Table):
+    match_labels: dict[str, str] = {}
+    match_expressions: list[_Requirement] = []
+
+
+class _PodTerm(Table):
+    label_selector: _LabelSelector | None = None
+    namespaces: list[str] = []
+    topology_key: str
+    namespace_selector: _LabelSelector | None = None
+
+
+class _PreferredPod(Table):
+    weight: Amount
+    pod_affinity_term: _PodTerm
+
+
+class _PodAffinity(Table):
+    required_during_scheduling_ignored_during_execution: list[_PodTerm] = []
+    preferred_during_scheduling_ignored_during_execution: list[_PreferredPod] = []
+
+
+class _Affinity(Table):
+    node_affinity: _NodeAffinity | None = None
+    pod_affinity: _PodAffinity | None = None
+    pod_anti_affinity: _PodAffinity | None = None
+
+
+class _Profile(Table):
+    type: Literal["RuntimeDefault", "Localhost", "Unconfined"]
+    localhost_profile: str | None = None
+
+
+class _Capabilities(Table):
+    add: list[str] = []
+    drop: list[str] = []
+
+
+class _PodSecurity(Table):
+    fs_group: Amount | None = None
+    run_as_group: Amount | None = None
+    run_as_non_root: bool | None = None
+    run_as_user: Amount | None = None
+    supplemental_groups: list[Amount] = []
+    selinux_type: str | None = None
+    seccomp_profile: _Profile | None = None
+    app_armor_profile: _Profile | None = None
+
+
+class _ContainerSecurity(Table):
+    capabilities: _Capabilities | None = None
+    privileged: bool | None = None
+    run_as_user: Amount | None = None
+    run_as_group: Amount | None = None
+    run_as_non_root: bool | None = None
+    read_only_root_filesystem: bool | None = None
+    allow_privilege_escalation: bool | None = None
+    selinux_type: str | None = None
+    proc_mount: Literal["Default", "Unmasked"] | None = None
+    seccomp_profile: _Profile | None = None
+    app_armor_profile: _Profile | None = None
+
+
+class _DnsOption(Table):
+    name: str
+    value: str | None = None
+
+
+class _DnsConfig(Table):
+    nameservers: list[str] = []
+    searches: list[str] = []
+    options: list[_DnsOption] = []
+
+
+class _HostAlias(Table):
+    ip: str
+    hostnames: list[str]
+
+
+class _Service(Table):
+    name: str
+    alias: str | None = None
+    entrypoint: list[str] = []
+    command: list[str] = []
+    environment: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=")]] = []
+    suspend_data_path: str | None = None
+
+
+class _Exec(Table):
+    command: list[str]
+
+
+class _Header(Table):
+    name: str
+    value: str
+
+
+class _HttpGet(Table):
+    host: str | None = None
+    port: v.Port
+    path: str | None = None
+    scheme: Literal["HTTP", "HTTPS"] | None = None
+    http_headers: list[_Header] = []
+
+
+class _TcpSocket(Table):
+    host: str | None = None
+    port: v.Port
+
+
+class _Hook(Table):
+    exec: _Exec | None = None
+    http_get: _HttpGet | None = None
+    tcp_socket: _TcpSocket | None = None
+
+
+class _Lifecycle(Table):
+    post_start: _Hook | None = None
+    pre_stop: _Hook | None = None
+
+
+class _PodPatch(Table):
+    name: str
+    patch: str | None = None
+    patch_path: str | None = None
+    patch_type: Literal["merge", "json", "strategic"] = "strategic"
+
+
+class _Volume(Table):
+    name: str
+    mount_path: str
+    sub_path: str | None = None
+
+
+class _Writable(_Volume):
+    read_only: bool = False
+    mount_propagation: Literal["None", "HostToContainer", "Bidirectional"] | None = None
+
+
+class _HostPath(_Writable):
+    host_path: str | None = None
+
+
+class _Files(_Volume):
+    read_only: bool = False
+    items: dict[str, str] = {}
+
+
+class _EmptyDir(_Volume):
+    medium: Literal["", "Memory"] = ""
+    size_limit: Quantity | None = None
+    mount_propagation: Literal["None", "HostToContainer", "Bidirectional"] | None = None
+
+
+class _Csi(_Volume):
+    driver: str
+    fs_type: str | None = None
+    volume_attributes: dict[str, str] = {}
+    read_only: bool = False
+
+
+class _Nfs(_Volume):
+    server: str
+    path: str
+    read_only: bool = False
+
+
+class _Volumes(Table):
+    host_path: list[_HostPath] = []
+    pvc: list[_Writable] = []
+    config_map: list[_Files] = []
+    secret: list[_Files] = []
+    empty_dir: list[_EmptyDir] = []
+    csi: list[_Csi] = []
+    nfs: list[_Nfs] = []
+
+
+class _Options(Table):
+    allow_privilege_escalation: bool | None = None
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    image_pull_secrets: list[v.PlainName] = []
+    use_service_account_image_pull_secrets: bool = False
+    helper_image_flavor: str | None = None
+    helper_image_autoset_arch_and_os: bool = False
+    affinity: _Affinity | None = None
+    scheduler_name: v.PlainName | None = None
+    allowed_users: list[str] = []
+    allowed_groups: list[str] = []
+    poll_interval: Annotated[int, Field(ge=1)] | None = None
+    cleanup_grace_period_seconds: Amount | None = None
+    pod_termination_grace_period_seconds: Amount | None = None
+    cleanup_resources_timeout: Duration | None = None
+    resource_availability_check_max_attempts: Amount | None = None
+    retry_limit: Amount | None = None
+    retry_backoff_max: Annotated[int, Field(ge=500)] | None = None
+    retry_limits: dict[str, Amount] = {}
+    print_pod_warning_events: bool | None = None
+    dns_policy: (
+        Literal["none", "default", "cluster-first", "cluster-first-with-host-net"] | None
+    ) = None
+    dns_config: _DnsConfig | None = None
+    host_aliases: list[_HostAlias] = []
+    services: list[_Service] = []
+    pod_security_context: _PodSecurity | None = None
+    container_lifecycle: _Lifecycle | None = None
+    pod_spec: list[_PodPatch] = []
+    logs_base_dir: str | None = None
+    scripts_base_dir: str | None = None
+    suspend_pvc_size: Quantity | None = None
+    suspend_pvc_storage_class: v.PlainName | None = None
+    volumes: _Volumes | None = None
+    namespace_overwrite_allowed: Expression | None = None
+    service_account_overwrite_allowed: Expression | None = None
+    pod_labels_overwrite_allowed: Expression | None = None
+    pod_annotations_overwrite_allowed: Expression | None = None
+    node_selector_overwrite_allowed: Expression | None = None
+    node_tolerations_overwrite_allowed: Expression | None = None
+    bearer_token_overwrite_allowed: bool = False
+
+
+_COMPUTED: dict[str, Any] = {
+    **{f"{role}_container_security_context": (_ContainerSecurity | None, None) for role in _ROLES},
+    **{
+        f"{role}{kind}_{bound}_overwrite_max_allowed": (Quantity | None, None)
         for role in ("", "helper_", "service_", "pod_")
         for kind in _KINDS
         for bound in ("limit", "request")
-    ),
-    *(f"pod_{kind}_{bound}" for kind in _KINDS for bound in ("limit", "request")),
+        if (role, kind) != ("pod_", "ephemeral_storage")
+    },
+    **{
+        f"pod_{kind}_{bound}": (Quantity | None, None)
+        for kind in ("cpu", "memory")
+        for bound in ("limit", "request")
+    },
 }
+Kubernetes: type[Table] = create_model("Kubernetes", __base__=_Options, **_COMPUTED)
+
+
+class Runner(Table):
+    """The keys of `[[runners]]` that have no argument."""
+
+    limit: Amount | None = None
+    strict_check_interval: bool | None = None
+    output_limit: Annotated[int, Field(ge=1)] | None = None
+    builds_dir: str | None = None
+    cache_dir: str | None = None
+    shell: str | None = None
+    pre_get_sources_script: str | None = None
+    post_get_sources_script: str | None = None
+    pre_build_script: str | None = None
+    post_build_script: str | None = None
+    clone_url: Annotated[str, v.rule(v.server_url)] | None = None
+    clean_git_config: bool | None = None
+    prepare_timeout: Duration | None = None
+    get_sources_timeout: Duration | None = None
+    unhealthy_requests_limit: Amount | None = None
+    unhealthy_interval: Duration | None = None
+    job_status_final_update_retry_limit: Amount | None = None
+    debug_trace_disabled: bool | None = None
+    step_runner_image: str | None = None
+    labels: dict[str, str] = {}
+    kubernetes: Kubernetes | None = None
+
+
 # What the package renders itself, and the argument that it comes from.
 _MANAGED = {
     "name": "release_name",
@@ -75,12 +374,21 @@ _MANAGED = {
     },
 }
 _CLUSTER_ACCESS = ("host", "context", "cert_file", "key_file", "ca_file", "bearer_token")
-_NEEDS_MORE_RIGHTS = ("namespace_per_job", "autoscaler")
-_SECRET_KEY = re.compile(
-    r"token$|accesskey|secretkey|sessiontoken|privatekey|accountkey|password|credentialsfile",
-    re.IGNORECASE,
+# What the runner would need for it, by GitLab's table of API permissions.
+_NEEDS_MORE_RIGHTS = {
+    "namespace_per_job": "create and delete on namespaces",
+    "autoscaler": "list, create, update and delete on deployments, and create on priorityclasses",
+}
+# Whoever can write there, or only read some of it, has the node.
+_SYSTEM_PATHS = (
+    *("/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run"),
+    *("/sbin", "/sys", "/usr", "/var/lib", "/var/log", "/var/run"),
 )
-_HOST_PATHS = re.compile(r"/|/var/run/docker\.sock|/run/docker\.sock|/run/containerd/.*|/proc.*")
+# What the Pod Security level `baseline` lets containers add.
+_BASELINE_CAPABILITIES = {
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD"),
+    *("NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+}
 
 
 class ExtraConfigError(ValueError):
@@ -95,12 +403,14 @@ def parse(text: str) -> dict[str, Any]:
     """
     try:
         parsed = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ExtraConfigError(f"must be TOML: {error}; correct the syntax") from None
     others = sorted(set(parsed) - {"runners"})
     runners = parsed.get("runners")
-    if others or not isinstance(runners, list) or len(runners) != 1:
-        found = f"found {', '.join(others)}" if others else f"found {len(runners or [])} of it"
+    is_list = isinstance(runners, list) and all(isinstance(entry, dict) for entry in runners)
+    if others or not isinstance(runners, list) or not is_list or len(runners) != 1:
+        count = len(runners) if isinstance(runners, list) else 0
+        found = f"found {', '.join(others)}" if others else f"found {count} of it"
         raise ExtraConfigError(
             f"must be exactly one [[runners]] table ({found}); the chart's template takes one, "
             "global options are arguments of their own"
@@ -109,38 +419,83 @@ def parse(text: str) -> dict[str, Any]:
     return table
 
 
-def _unknown(path: str, key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, sorted(known), n=1)
-    fix = f"did you mean '{near[0]}'?" if near else "see the executor's documentation"
-    return f"{path}{key}: unknown key; {fix}"
-
-
-def _level(table: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[str]:
+def _refused(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """Return the keys that are not the user's, each with the line that says why."""
     for key in table:
         path = prefix + key
         if path in _MANAGED:
-            yield f"{path}: is made by this package; remove it and use {_MANAGED[path]}"
+            yield key, f"{path}: is made by this package; remove it and use {_MANAGED[path]}"
         elif prefix and key in _CLUSTER_ACCESS:
-            yield f"{path}: is not for this: jobs run in the runner's own cluster; remove it"
+            yield key, f"{path}: is not for this: jobs run in the runner's own cluster; remove it"
         elif prefix and key in _NEEDS_MORE_RIGHTS:
-            yield f"{path}: needs rights on the whole cluster, which the runner has not; remove it"
-        elif key not in known:
-            yield _unknown(prefix, key, known)
+            rights = _NEEDS_MORE_RIGHTS[key]
+            yield (
+                key,
+                f"{path}: needs a ClusterRole with {rights}, and the runner has rights in the "
+                "jobs' namespace alone; remove it",
+            )
 
 
 def _secrets(value: Any, path: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             place = f"{path}.{key}" if path else str(key)
-            if _SECRET_KEY.search(str(key)) and isinstance(item, str) and place not in _MANAGED:
+            is_named_so = is_secret_name(str(key).replace("_name", ""))
+            is_ours = place in _MANAGED or place.startswith("kubernetes.") or path.endswith("items")
+            if isinstance(item, str) and is_named_so and not is_ours:
                 yield (
                     f"{place}: must not be here: config.toml is plain text in the cluster; "
                     "use a Secret"
                 )
-            yield from _secrets(item, place)
+            else:
+                yield from _secrets(item, place)
     elif isinstance(value, list):
         for n, item in enumerate(value):
             yield from _secrets(item, f"{path}[{n}]")
+    elif isinstance(value, str) and has_secret(value):
+        yield f"{path}: must not hold a token or a password: it is plain text; use a Secret"
+
+
+def _host_path(volume: Mapping[str, Any]) -> str:
+    return str(volume.get("host_path") or volume.get("mount_path") or "")
+
+
+def _is_system(path: str) -> bool:
+    """Tell whether a path of the node is one of the system's, or above or below one."""
+    if not path.startswith("/"):
+        return True
+    real = posixpath.normpath("/" + path.lstrip("/"))
+    below = f"{real.rstrip('/')}/"
+    return any(
+        below.startswith(f"{place}/") or f"{place}/".startswith(below) for place in _SYSTEM_PATHS
+    )
+
+
+def _host_paths(kubernetes: Mapping[str, Any]) -> Iterator[str]:
+    for n, volume in enumerate(kubernetes.get("volumes", {}).get("host_path", [])):
+        path = _host_path(volume)
+        if _is_system(path):
+            yield (
+                f"kubernetes.volumes.host_path[{n}]: must not be '{path}': whoever runs a job "
+                "would own the node; use the shared docker daemon, or a folder such as '/mnt/…'"
+            )
+
+
+def _open_daemons(kubernetes: Mapping[str, Any]) -> Iterator[str]:
+    for n, service in enumerate(kubernetes.get("services", [])):
+        words = [*service.get("command", []), *service.get("entrypoint", [])]
+        environment = service.get("environment", [])
+        is_open = any(
+            re.search(r"\b2375\b|--tls(verify)?=(false|0)|tcp://[^:/\s]+(\s|$)", word)
+            for word in words
+        )
+        if is_open or any(
+            re.fullmatch(r"DOCKER_TLS_CERTDIR=[\s'\"]*", line) for line in environment
+        ):
+            yield (
+                f"kubernetes.services[{n}]: must not be a docker daemon without TLS: whoever "
+                "reaches it is root; remove the port 2375 and set DOCKER_TLS_CERTDIR=/certs"
+            )
 
 
 def check(text: str) -> list[str]:
@@ -151,30 +506,64 @@ def check(text: str) -> list[str]:
         table = parse(text)
     except ExtraConfigError as error:
         return [str(error)]
-    problems = list(_level(table, "", _RUNNER_KEYS))
-    kubernetes = table.get("kubernetes", {})
-    if not isinstance(kubernetes, Mapping):
-        return [*problems, "kubernetes: must be a table; write [runners.kubernetes]"]
-    problems += _level(kubernetes, "kubernetes.", _KUBERNETES_KEYS)
-    problems += _secrets(table)
-    volumes = kubernetes.get("volumes", {})
-    for n, volume in enumerate(volumes.get("host_path", []) if isinstance(volumes, dict) else []):
-        path = str(volume.get("host_path") or volume.get("mount_path") or "")
-        if _HOST_PATHS.fullmatch(path):
-            problems.append(
-                f"kubernetes.volumes.host_path[{n}]: must not be '{path}': whoever runs a job "
-                "would own the node; use the shared docker daemon"
-            )
-    return problems
+    refused = dict(_refused(table, ""))
+    rest = {key: value for key, value in table.items() if key not in refused}
+    found = list(refused.values())
+    kubernetes = rest.get("kubernetes")
+    if isinstance(kubernetes, Mapping):
+        refused = dict(_refused(kubernetes, "kubernetes."))
+        found += refused.values()
+        kubernetes = {key: value for key, value in kubernetes.items() if key not in refused}
+        rest["kubernetes"] = kubernetes
+    found += _secrets(table)
+    wrong = v.problems(Runner, rest)
+    if not wrong and kubernetes:
+        wrong = [*_host_paths(kubernetes), *_open_daemons(kubernetes)]
+    return [*found, *wrong]
 
 
-def overwrites(text: str) -> list[str]:
-    """Return the keys that let a job choose its own labels or identity."""
-    kubernetes = parse(text).get("kubernetes", {})
-    names = ("pod_labels", "service_account", "bearer_token", "namespace")
+ExtraConfig = Annotated[str, v.rule(check)]
+
+
+def _kubernetes(text: str | None) -> dict[str, Any]:
+    table: dict[str, Any] = parse(text).get("kubernetes", {}) if text else {}
+    return table
+
+
+def overwrites(text: str | None) -> list[str]:
+    """Return the keys that let a job choose its own labels, identity or nodes."""
+    kubernetes = _kubernetes(text)
+    names = (
+        *("pod_labels", "service_account", "bearer_token", "namespace"),
+        *("node_selector", "node_tolerations"),
+    )
     return [
         f"{name}_overwrite_allowed" for name in names if kubernetes.get(f"{name}_overwrite_allowed")
     ]
+
+
+def privileges(text: str | None) -> list[str]:
+    """Return the keys that give jobs more than the Pod Security level `baseline` allows."""
+    kubernetes = _kubernetes(text)
+    found = []
+    for name, context in kubernetes.items():
+        if not name.endswith("_security_context"):
+            continue
+        added = context.get("capabilities", {}).get("add", [])
+        wanted = {
+            "privileged": context.get("privileged"),
+            "capabilities.add": set(added) - _BASELINE_CAPABILITIES,
+            "proc_mount": context.get("proc_mount") == "Unmasked",
+        }
+        for profile in ("seccomp_profile", "app_armor_profile"):
+            wanted[profile] = context.get(profile, {}).get("type") == "Unconfined"
+        found += [f"{name}.{key}" for key, is_wanted in wanted.items() if is_wanted]
+    if set(kubernetes.get("cap_add", [])) - _BASELINE_CAPABILITIES:
+        found.append("cap_add")
+    if kubernetes.get("volumes", {}).get("host_path"):
+        found.append("volumes.host_path")
+    # A patch can ask for anything.
+    return [*found, *(["pod_spec"] if kubernetes.get("pod_spec") else [])]
 
 
 def merge(rendered: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,19 @@ The public argument types (`…Args`) stand beside their components; a test hold
 the same fields as its spec here. Field by field documentation is on the public types.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pulumi
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from . import _pins
 from . import _validation as v
-from ._extra_config import overwrites
+from ._extra_config import ExtraConfig, overwrites, privileges
+from ._secrets import is_secret_name
 
-Environment = dict[v.EnvironmentName, Any]
+Environment = dict[v.EnvironmentName, v.Variable]
 
 API_SERVER_PORTS = [443, 6443]
 
@@ -41,7 +41,8 @@ class ResourcesSpec(v.Spec):
             request, limit = getattr(self, f"{kind}_request"), getattr(self, f"{kind}_limit")
             if request and limit and v.quantity(request) > v.quantity(limit):
                 yield (
-                    f"{kind}_request ({request}) must not exceed {kind}_limit ({limit}); lower it"
+                    f"{kind}_request ({request}) must not exceed {kind}_limit ({limit}); lower it, "
+                    f"or set a higher {kind}_limit"
                 )
 
     def kubernetes(self) -> dict[str, dict[str, str]]:
@@ -59,33 +60,89 @@ class ResourcesSpec(v.Spec):
         return {key: value for key, value in self.model_dump().items() if value}
 
 
+def _over(defaults: ResourcesSpec) -> BeforeValidator:
+    """Let resources that are given in part keep the defaults of the rest."""
+
+    def merged(given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {key: value for key, value in given.items() if value is not None}
+        return {**defaults.given(), **own}
+
+    return BeforeValidator(merged)
+
+
+_MANAGER = ResourcesSpec(
+    cpu_request="50m", cpu_limit="1", memory_request="128Mi", memory_limit="512Mi"
+)
+_STORE = ResourcesSpec(
+    cpu_request="100m", cpu_limit="2", memory_request="256Mi", memory_limit="1Gi"
+)
+_DAEMON = ResourcesSpec(cpu_request="1", cpu_limit="8", memory_request="2Gi", memory_limit="16Gi")
+_MIRROR = ResourcesSpec(
+    cpu_request="100m", cpu_limit="2", memory_request="128Mi", memory_limit="512Mi"
+)
+
+
 class ChartSpec(v.Spec):
-    chart: v.Text = _pins.CHART_NAME
-    repository: v.Text | None = _pins.CHART_REPOSITORY
+    chart: v.ChartName = _pins.CHART_NAME
+    repository: v.ChartRepository | None = _pins.CHART_REPOSITORY
     version: v.ChartVersion = _pins.CHART_VERSION
 
 
-class RunnerCacheSpec(v.Spec):
-    type: Literal["s3", "gcs", "azure"] = "s3"
-    bucket: v.Text
-    path: v.Text | None = None
-    max_archive_size: v.Bytes | None = None
+class S3Place(v.Spec):
+    """Where a bucket is: on AWS, or in an S3-compatible store."""
+
     region: v.Text = "us-east-1"
     server_address: v.Address | None = None
     insecure: bool = False
-    credentials_secret_name: v.ResourceName | None = None
-    credentials_checksum: v.Text | None = None
     role_arn: v.RoleArn | None = None
     kms_key_arn: v.KmsKeyArn | None = None
-    account_name: v.Text | None = None
-    storage_domain: v.Text | None = None
+
+    def place_problems(self, *, has_keys: bool) -> Iterator[str]:
+        """Return what of the place contradicts itself, or the credentials."""
+        address = self.server_address
+        if address is None and "region" not in self.model_fields_set:
+            yield "region must be set for a bucket on AWS; set it, or set server_address"
+        if address is None and isinstance(self.region, str):
+            yield from v.problems(_AwsPlace, {"region": self.region})
+        if address is None and self.insecure:
+            yield "insecure is only for a store with a server_address; remove it"
+        if self.role_arn is not None and address is not None:
+            yield "role_arn is only for AWS S3; remove it, or remove server_address"
+        is_aws = isinstance(address, str) and ".amazonaws.com" in address
+        if address is not None and not has_keys and not is_aws:
+            yield (
+                "server_address needs an access key: only AWS knows the identity of a pod; set "
+                "credentials_secret_name or a key, or remove server_address"
+            )
+
+
+class _AwsPlace(v.Spec):
+    region: v.Region
+
+
+class RunnerCacheSpec(S3Place):
+    type: Literal["s3", "gcs", "azure"] = "s3"
+    bucket: v.Text
+    path: v.ObjectPath | None = None
+    max_archive_size: v.Bytes | None = None
+    credentials_secret_name: v.ResourceName | None = None
+    credentials_checksum: v.Text | None = None
+    account_name: v.AzureAccountName | None = None
+    storage_domain: v.Domain | None = None
     ca_secret_name: v.ResourceName | None = None
 
     def problems(self) -> Iterator[str]:
-        if self.type == "s3" and isinstance(self.bucket, str) and v.bucket(self.bucket):
-            yield f"bucket {v.bucket(self.bucket)}, got '{self.bucket}'"
-        if self.type == "azure" and self.account_name is None:
-            yield "account_name must be set for the type 'azure'; name the storage account"
+        if self.type == "s3":
+            yield from self.place_problems(has_keys=self.credentials_secret_name is not None)
+            yield from v.problems(_S3Bucket, {"bucket": self.bucket})
+        if self.type == "gcs":
+            yield from v.problems(_GcsBucket, {"bucket": self.bucket})
+        if self.type == "azure":
+            yield from v.problems(_AzureBucket, {"bucket": self.bucket})
+            if self.account_name is None:
+                yield "account_name must be set for the type 'azure'; name the storage account"
         only = {
             "s3": ("server_address", "role_arn", "kms_key_arn"),
             "azure": ("account_name", "storage_domain"),
@@ -94,10 +151,18 @@ class RunnerCacheSpec(v.Spec):
             for field in fields:
                 if kind != self.type and getattr(self, field) is not None:
                     yield f"{field} is only for the type '{kind}'; remove it"
-        if self.insecure and self.server_address is None:
-            yield "insecure is only for a store with a server_address; remove it"
-        if self.role_arn is not None and self.server_address is not None:
-            yield "role_arn is only for AWS S3; remove it, or remove server_address"
+
+
+class _S3Bucket(v.Spec):
+    bucket: v.BucketName
+
+
+class _GcsBucket(v.Spec):
+    bucket: v.GcsBucketName
+
+
+class _AzureBucket(v.Spec):
+    bucket: v.AzureContainerName
 
 
 class RunnerDockerSpec(v.Spec):
@@ -106,7 +171,7 @@ class RunnerDockerSpec(v.Spec):
 
 
 class RunnerBuildKitSpec(v.Spec):
-    host: v.Text
+    host: v.BuildKitHost
     client_secret_name: v.ResourceName
 
 
@@ -122,6 +187,15 @@ class ExternalSecretSpec(v.Spec):
     remote_property: v.Text | None = None
     refresh_interval_seconds: Annotated[v.Seconds, Field(ge=60)] = 3600
 
+
+_NEEDED_FLAGS = {
+    "FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": (
+        "the runner would save a rotated token to a file that its restart throws away"
+    ),
+    "FF_USE_POD_ACTIVE_DEADLINE_SECONDS": (
+        "without it the pods of a runner that is gone would run for ever"
+    ),
+}
 
 _PULL_POLICY = Literal["always", "if-not-present", "never"]
 
@@ -148,22 +222,20 @@ class RunnerOptions(v.Spec):
     job_resources: ResourcesSpec = ResourcesSpec()
     helper_resources: ResourcesSpec = ResourcesSpec()
     service_resources: ResourcesSpec = ResourcesSpec()
-    manager_resources: ResourcesSpec = ResourcesSpec(
-        cpu_request="50m", cpu_limit="1", memory_request="128Mi", memory_limit="512Mi"
-    )
-    job_node_selector: dict[str, str] = {}
-    job_node_tolerations: dict[str, Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""]] = {}
+    manager_resources: Annotated[ResourcesSpec, _over(_MANAGER)] = _MANAGER
+    job_node_selector: v.Labels = {}
+    job_node_tolerations: dict[v.Taint, v.TaintEffect | Literal[""]] = {}
     job_pod_labels: v.Labels = {}
-    job_pod_annotations: dict[str, str] = {}
+    job_pod_annotations: v.Annotations = {}
     job_service_account_name: v.ResourceName | None = None
     job_runtime_class_name: v.PlainName | None = None
     job_priority_class_name: v.PlainName | None = None
-    manager_node_selector: dict[str, str] = {}
-    manager_tolerations: list[dict[str, Any]] = []
+    manager_node_selector: v.Labels = {}
+    manager_tolerations: list[v.Toleration] = []
     manager_priority_class_name: v.PlainName | None = None
     gitlab_ca_secret_name: v.ResourceName | None = None
     feature_flags: dict[v.FeatureFlag, bool] = {}
-    extra_config: v.ExtraConfig | None = None
+    extra_config: ExtraConfig | None = None
     poll_timeout_seconds: Annotated[v.Seconds, Field(ge=30)] = 600
     daemon_wait_seconds: Annotated[v.Seconds, Field(le=3600)] = 300
     check_interval_seconds: Annotated[v.Seconds, Field(ge=1)] = 3
@@ -181,11 +253,16 @@ class RunnerOptions(v.Spec):
                 "lower it, or raise concurrent"
             )
         for key in self.environment:
-            if key.startswith(("DOCKER_", "BUILDKIT_")) or re.search(r"TOKEN|SECRET|PASSWORD", key):
+            if key.upper().startswith(("DOCKER_", "BUILDKIT_")) or is_secret_name(key):
                 yield (
                     f"environment.{key} must not be set here: it is plain text in the cluster, or "
                     "belongs to the shared daemon; use a masked CI/CD variable of the project"
                 )
+        for flag, why in _NEEDED_FLAGS.items():
+            if self.feature_flags.get(flag) is False:
+                yield f"feature_flags.{flag} must not be switched off: {why}; remove it"
+            if flag in self.environment:
+                yield f"environment.{flag} must not be set: {why}; remove it"
         if self.allowed_pull_policies and self.pull_policy not in self.allowed_pull_policies:
             yield (
                 f"pull_policy ({self.pull_policy}) must be among allowed_pull_policies "
@@ -215,13 +292,13 @@ class GitLabRunnerSpec(RunnerOptions):
     namespace: v.Namespace = "gitlab-runner"
     job_namespace: v.Namespace = "gitlab-runner-jobs"
     release_name: v.Name | None = None
-    service_account_annotations: dict[str, Any] = {}
-    manager_pod_labels: dict[v.LabelName, Any] = {}
+    service_account_annotations: dict[v.LabelName, v.Variable] = {}
+    manager_pod_labels: dict[v.LabelName, v.LabelText] = {}
     cache: RunnerCacheSpec | None = None
     docker: RunnerDockerSpec | None = None
     buildkit: RunnerBuildKitSpec | None = None
     registry_mirror: RunnerMirrorSpec | None = None
-    metrics_namespaces: list[v.Namespace] = []
+    metrics_namespaces: list[v.AnyNamespace] = []
     allow_insecure_gitlab_url: bool = False
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
@@ -250,16 +327,23 @@ def shared_daemon_conflicts(runner: RunnerOptions, path: str = "") -> Iterator[s
                 f"{path}{field} must be off where jobs use the shared daemon; "
                 "remove it: the jobs need no privilege of their own"
             )
-    for key in overwrites(runner.extra_config) if runner.extra_config else ():
+    for key in overwrites(runner.extra_config):
         yield (
             f"{path}extra_config must not set {key} where jobs use the shared daemon: a job could "
-            "give itself another zone's labels or identity; remove it"
+            "give itself another zone's labels or identity, or the daemon's nodes; remove it"
+        )
+    for key in privileges(runner.extra_config):
+        yield (
+            f"{path}extra_config must not set {key} where jobs use the shared daemon; "
+            "remove it: the jobs need no privilege of their own"
         )
 
 
+_TOKENS = ("runner_token", "token_secret_name", "token_external_secret")
+
+
 def _check_token(given: Any) -> Iterator[str]:
-    names = ("runner_token", "token_secret_name", "token_external_secret")
-    found = [name for name in names if getattr(given, name) is not None]
+    found = [name for name in _TOKENS if getattr(given, name) is not None]
     if len(found) != 1:
         yield (
             "exactly one of runner_token, token_secret_name and token_external_secret must be set, "
@@ -285,14 +369,12 @@ class MinioOptions(v.Spec):
     volume_size: v.VolumeSize = "20Gi"
     storage_class_name: v.ResourceName | None = None
     expiration_days: v.Days = 14
-    resources: ResourcesSpec = ResourcesSpec(
-        cpu_request="100m", cpu_limit="2", memory_request="256Mi", memory_limit="1Gi"
-    )
-    node_selector: dict[str, str] = {}
+    resources: Annotated[ResourcesSpec, _over(_STORE)] = _STORE
+    node_selector: v.Labels = {}
     enable_console: bool = False
     enable_tls: bool = False
     enable_metrics: bool = False
-    metrics_namespace: v.Namespace = "monitoring"
+    metrics_namespace: v.AnyNamespace = "monitoring"
 
     def problems(self) -> Iterator[str]:
         if self.engine == "minio" and self.image is None:
@@ -309,7 +391,7 @@ class MinioCacheSpec(MinioOptions):
     runner_namespace: v.Namespace = "gitlab-runner"
     job_namespace: v.Namespace = "gitlab-runner-jobs"
     bucket: v.BucketName = "runner"
-    cluster_domain: v.HostPort = "cluster.local"
+    cluster_domain: v.ClusterDomain = "cluster.local"
     enable_network_policies: bool = True
     dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
 
@@ -322,10 +404,10 @@ class MinioCacheSpec(MinioOptions):
                 "engine"
             )
         same = isinstance(self.job_namespace, str) and self.job_namespace == self.runner_namespace
-        if self.enable_tls and same:
+        if same:
             yield (
-                "job_namespace must differ from runner_namespace: both get the authority's "
-                "certificate, and jobs could read the runner's secrets; give the jobs their own"
+                "job_namespace must differ from runner_namespace: jobs could read the credentials "
+                "there; give the jobs a namespace of their own"
             )
 
 
@@ -348,7 +430,7 @@ class S3Options(v.Spec):
     permissions_boundary_arn: v.PolicyArn | None = None
     enable_large_objects: bool = False
     allow_destroy: bool = False
-    tags: dict[str, Any] = {}
+    tags: Annotated[dict[v.TagName, v.TagValue], Field(max_length=50)] = {}
 
     def problems(self) -> Iterator[str]:
         yield from self._of_identity()
@@ -448,7 +530,7 @@ class S3Options(v.Spec):
 
 class S3CacheSpec(S3Options):
     runner_namespace: v.Namespace = "gitlab-runner"
-    service_account_names: list[v.ResourceName] = ["gitlab-runner"]
+    service_account_names: Annotated[list[v.ResourceName], Field(min_length=1)] = ["gitlab-runner"]
 
 
 DAEMON_STOP_SECONDS = 20
@@ -464,11 +546,9 @@ class DaemonOptions(v.Spec):
     build_cache_keep_hours: v.Hours = 1440
     registry_mirrors: list[v.ServerUrl] = []
     insecure_registries: list[v.HostPort] = []
-    resources: ResourcesSpec = ResourcesSpec(
-        cpu_request="1", cpu_limit="8", memory_request="2Gi", memory_limit="16Gi"
-    )
-    node_selector: dict[str, str] = {}
-    tolerations: list[dict[str, Any]] = []
+    resources: Annotated[ResourcesSpec, _over(_DAEMON)] = _DAEMON
+    node_selector: v.Labels = {}
+    tolerations: list[v.Toleration] = []
     enable_disruption_budget: bool = False
     certificate_validity_hours: v.Hours = 2160
     certificate_renewal_hours: v.Hours = 720
@@ -496,7 +576,7 @@ class DaemonPlace(v.Spec):
     """Where a daemon is, and who may reach it."""
 
     job_namespace: v.Namespace = "gitlab-runner-jobs"
-    cluster_domain: v.HostPort = "cluster.local"
+    cluster_domain: v.ClusterDomain = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
     dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
@@ -517,7 +597,7 @@ class DockerOptions(DaemonOptions):
     isolation: Literal["privileged", "rootless"] = "privileged"
     mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     accept_shared_nodes: bool = False
-    metrics_namespaces: list[v.Namespace] = []
+    metrics_namespaces: list[v.AnyNamespace] = []
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
@@ -581,19 +661,16 @@ class BuildKitDaemonSpec(DaemonPlace, BuildKitOptions):
         yield from _own_namespace(self.namespace, self.job_namespace, "the daemon's pod and")
 
 
-class ExternalS3Spec(v.Spec):
+class ExternalS3Spec(S3Place):
     bucket: v.BucketName
-    region: v.Text = "us-east-1"
-    server_address: v.Address | None = None
-    insecure: bool = False
     access_key: v.SecretText | None = None
     secret_key: v.SecretText | None = None
     credentials_secret_name: v.ResourceName | None = None
     identity_role_arn: v.RoleArn | None = None
-    role_arn: v.RoleArn | None = None
-    kms_key_arn: v.KmsKeyArn | None = None
 
     def problems(self) -> Iterator[str]:
+        keys = (self.access_key, self.secret_key, self.credentials_secret_name)
+        yield from self.place_problems(has_keys=any(key is not None for key in keys))
         if (self.access_key is None) != (self.secret_key is None):
             yield "access_key and secret_key must be set together; set both, or neither"
         yield from _one_identity(
@@ -605,7 +682,7 @@ class ExternalGcsSpec(v.Spec):
     bucket: v.GcsBucketName
     service_account_key: v.SecretText | None = None
     credentials_secret_name: v.ResourceName | None = None
-    service_account_email: v.Text | None = None
+    service_account_email: v.GcsAccount | None = None
 
     def problems(self) -> Iterator[str]:
         yield from _one_identity(
@@ -616,10 +693,10 @@ class ExternalGcsSpec(v.Spec):
 class ExternalAzureSpec(v.Spec):
     account_name: v.AzureAccountName
     container: v.AzureContainerName
-    storage_domain: v.Text | None = None
+    storage_domain: v.Domain | None = None
     account_key: v.SecretText | None = None
     credentials_secret_name: v.ResourceName | None = None
-    client_id: v.Text | None = None
+    client_id: v.AzureClientId | None = None
 
     def problems(self) -> Iterator[str]:
         yield from _one_identity(self, ("account_key", "credentials_secret_name", "client_id"))
@@ -653,7 +730,7 @@ class ExternalCacheOptions(v.Spec):
 
 class ExternalCacheSpec(ExternalCacheOptions):
     runner_namespace: v.Namespace = "gitlab-runner"
-    path: v.Text = "gitlab-runner"
+    path: v.ObjectPath = "gitlab-runner"
 
 
 class CacheSettings(v.Spec):
@@ -683,11 +760,11 @@ class CacheSettings(v.Spec):
 
 
 class NamespacesSettings(v.Spec):
-    runner: v.Name = "gitlab-runner"
-    jobs: v.Name = "gitlab-runner-jobs"
-    cache: v.Name = "gitlab-runner-cache"
-    docker: v.Name = "gitlab-runner-docker"
-    mirror: v.Name = "gitlab-runner-mirror"
+    runner: v.OwnNamespace = "gitlab-runner"
+    jobs: v.OwnNamespace = "gitlab-runner-jobs"
+    cache: v.OwnNamespace = "gitlab-runner-cache"
+    docker: v.OwnNamespace = "gitlab-runner-docker"
+    mirror: v.OwnNamespace = "gitlab-runner-mirror"
     enable_creation: bool = True
     enable_adoption: bool = False
 
@@ -698,9 +775,6 @@ class NamespacesSettings(v.Spec):
                 "the namespaces must differ: each has its own secrets and Pod Security level; "
                 "rename the one used twice"
             )
-        for name in names:
-            if name == "default" or name.startswith("kube-"):
-                yield f"'{name}' is not for this; give the platform its own namespaces"
 
 
 class NetworkSettings(v.Spec):
@@ -709,7 +783,7 @@ class NetworkSettings(v.Spec):
     dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
     api_server_ports: list[v.Port] = API_SERVER_PORTS
     gitlab_port: v.Port | None = None
-    cluster_domain: v.HostPort = "cluster.local"
+    cluster_domain: v.ClusterDomain = "cluster.local"
     allow_insecure_gitlab_url: bool = False
 
 
@@ -725,12 +799,10 @@ class RegistryMirrorOptions(v.Spec):
     volume_size: v.VolumeSize = "50Gi"
     storage_class_name: v.ResourceName | None = None
     ttl_hours: v.Hours = 168
-    resources: ResourcesSpec = ResourcesSpec(
-        cpu_request="100m", cpu_limit="2", memory_request="128Mi", memory_limit="512Mi"
-    )
-    node_selector: dict[str, str] = {}
+    resources: Annotated[ResourcesSpec, _over(_MIRROR)] = _MIRROR
+    node_selector: v.Labels = {}
     log_level: Literal["error", "warn", "info", "debug"] = "info"
-    metrics_namespaces: list[v.Namespace] = []
+    metrics_namespaces: list[v.AnyNamespace] = []
 
     def problems(self) -> Iterator[str]:
         if (self.username is None) != (self.password is None):
@@ -743,12 +815,6 @@ class RegistryMirrorOptions(v.Spec):
                 "credentials_secret_name must not be set beside username and password; "
                 "remove one of the two"
             )
-        for key in ("username", "password"):
-            value = getattr(self, key)
-            if isinstance(value, str) and (value != value.strip() or "\n" in value):
-                yield (
-                    f"{key} must be one line without white space around it; remove what is too much"
-                )
         if not isinstance(self.remote_url, str):
             return
         url = urlsplit(self.remote_url)
@@ -767,8 +833,8 @@ class RegistryMirrorOptions(v.Spec):
 class RegistryMirrorSpec(RegistryMirrorOptions):
     namespace: v.Namespace = "gitlab-runner-mirror"
     job_namespace: v.Namespace = "gitlab-runner-jobs"
-    client_namespaces: list[v.Namespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
-    cluster_domain: v.HostPort = "cluster.local"
+    client_namespaces: list[v.AnyNamespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
+    cluster_domain: v.ClusterDomain = "cluster.local"
     enable_network_policies: bool = True
     egress_cidrs: list[v.Cidr] = []
     dns_cidrs: list[v.DnsCidr] = DNS_CIDRS
@@ -793,8 +859,8 @@ DEFAULT_ZONE = "default"
 class ZoneSettings(v.Spec):
     docker_daemon: DockerOptions | None = None
     buildkit_daemon: BuildKitOptions | None = None
-    job_namespace: v.Name | None = None
-    docker_namespace: v.Name | None = None
+    job_namespace: v.OwnNamespace | None = None
+    docker_namespace: v.OwnNamespace | None = None
 
     @property
     def has_daemon(self) -> bool:
@@ -817,10 +883,10 @@ class MonitoringSpec(v.Spec):
     enable_pod_monitor: bool = False
     enable_alert_rules: bool = False
     enable_dashboard: bool = False
-    labels: dict[str, str] = {}
+    labels: v.Labels = {}
     interval_seconds: Annotated[v.Whole, Field(ge=5, le=120)] = 30
-    dashboard_namespace: v.Namespace | None = None
-    prometheus_namespace: v.Namespace = "monitoring"
+    dashboard_namespace: v.AnyNamespace | None = None
+    prometheus_namespace: v.AnyNamespace = "monitoring"
 
     def problems(self) -> Iterator[str]:
         if self.enable_alert_rules and not self.enable_pod_monitor:
@@ -878,17 +944,93 @@ class RunnerPlatformSpec(v.Spec):
         }
 
     def problems(self) -> Iterator[str]:
+        found = [*self._own_problems()]
+        # What a part refuses is told here: it is made when others are registered already.
+        yield from found or self._part_problems()
+
+    def _own_problems(self) -> Iterator[str]:
         yield from _check_url(self.gitlab_url, self.network.allow_insecure_gitlab_url)
+        store = self.cache.minio
+        if store and store.engine == "seaweedfs" and not self.network.enable_policies:
+            yield (
+                "network.enable_policies must be on for the engine 'seaweedfs' of cache.minio: who "
+                "reaches the ports of its inner parts needs no credentials; leave it on, or "
+                "choose another engine"
+            )
         if not self.fleets:
             yield from _check_token(self)
             if self.docker_daemon:
                 yield from shared_daemon_conflicts(self.runner, "runner.")
-        for name in ("runner_token", "token_secret_name", "token_external_secret"):
+        for name in _TOKENS:
             if self.fleets and getattr(self, name) is not None:
                 yield f"{name} must not be set beside fleets; move it into one of them"
         yield from self._zone_problems()
+        others = {"store", "docker", *(f"docker-{zone}" for zone in self.zones)}
+        owners: dict[Any, str] = {}
         for name, fleet in self.fleets.items():
+            if self.monitoring and name in others:
+                yield f"fleets.{name}: the metrics of another part have this name; rename it"
             yield from self._fleet_problems(name, fleet)
+            for field in _TOKENS:
+                token, path = getattr(fleet, field), f"fleets.{name}.{field}"
+                if token is None or isinstance(token, pulumi.Output):
+                    continue
+                key = repr(token)
+                if key in owners:
+                    yield (
+                        f"{path} must differ from {owners[key]}: for GitLab both would be one "
+                        "runner, and either could get the other's jobs; create one for each"
+                    )
+                owners.setdefault(key, path)
+
+    def _part_problems(self) -> Iterator[str]:
+        around = {
+            "cluster_domain": self.network.cluster_domain,
+            "enable_network_policies": self.network.enable_policies,
+        }
+        egress = {"egress_cidrs": self.network.egress_cidrs}
+        runner = {"runner_namespace": self.namespaces.runner}
+        parts: list[tuple[str, type[v.Spec], v.Spec | None, dict[str, Any]]] = [
+            ("cache.s3", S3CacheSpec, self.cache.s3, runner),
+            ("cache.external", ExternalCacheSpec, self.cache.external, runner),
+            (
+                "cache.minio",
+                MinioCacheSpec,
+                self.cache.minio,
+                {
+                    **runner,
+                    **around,
+                    "namespace": self.namespaces.cache,
+                    "job_namespace": self.zone(self.zone_names()[0]).job_namespace,
+                },
+            ),
+            (
+                "registry_mirror",
+                RegistryMirrorSpec,
+                self.registry_mirror,
+                {
+                    **around,
+                    **egress,
+                    "namespace": self.namespaces.mirror,
+                    "job_namespace": self.zone(self.zone_names()[0]).job_namespace,
+                },
+            ),
+        ]
+        for name in self.zone_names():
+            zone, path = self.zone(name), "" if name == DEFAULT_ZONE else f"zones.{name}."
+            place = {
+                **around,
+                **egress,
+                "namespace": zone.docker_namespace,
+                "job_namespace": zone.job_namespace,
+            }
+            parts += [
+                (f"{path}docker_daemon", SharedDockerDaemonSpec, zone.docker_daemon, place),
+                (f"{path}buildkit_daemon", BuildKitDaemonSpec, zone.buildkit_daemon, place),
+            ]
+        for path, model, options, more in parts:
+            if options is not None:
+                yield from v.problems(model, {**options.given(), **more}, root=path)
 
     def _zone_problems(self) -> Iterator[str]:
         if DEFAULT_ZONE in self.zones:
@@ -927,13 +1069,10 @@ class RunnerPlatformSpec(v.Spec):
             known = ", ".join([DEFAULT_ZONE, *self.zones])
             yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {known}"
             return
-        try:
-            runner = RunnerOptions(**self.options(fleet))
-        except ValidationError as invalid:
-            for error in invalid.errors():
-                reason = error.get("ctx", {}).get("error")
-                for problem in getattr(reason, "problems", (error["msg"],)):
-                    yield f"{path}.runner, joined with runner: {problem}"
+        wrong = v.problems(RunnerOptions, self.options(fleet))
+        yield from (f"{path}.runner, joined with runner: {problem}" for problem in wrong)
+        if wrong:
             return
+        runner = RunnerOptions(**self.options(fleet))
         if self.zone(fleet.zone).docker_daemon:
             yield from shared_daemon_conflicts(runner, f"{path}.runner.")

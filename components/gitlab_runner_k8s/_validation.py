@@ -7,13 +7,23 @@ pass: their rules can only be checked by the cluster.
 
 import copy
 import difflib
+import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from ipaddress import ip_network
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 from urllib.parse import urlsplit
 
 import pulumi
@@ -25,12 +35,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from . import _extra_config, _pins
+from . import _pins
+from ._secrets import has_secret, masked
 
 
 class ArgsError(pulumi.RunError, ValueError):
@@ -41,9 +53,11 @@ class ArgsError(pulumi.RunError, ValueError):
     """
 
     def __init__(self, where: str, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(masked, problems))
         count = len(self.problems)
-        title = f"{where}: {count} problem{'s' if count != 1 else ''}, nothing was registered"
+        title = (
+            f"{masked(where)}: {count} problem{'s' if count != 1 else ''}, nothing was registered"
+        )
         super().__init__("\n".join([title, *(f"  - {problem}" for problem in self.problems)]))
 
 
@@ -70,12 +84,19 @@ class Spec(BaseModel):
         """Return what is wrong between the fields, each of which is right by itself."""
         yield from ()
 
-    @model_validator(mode="after")
-    def _together(self) -> "Spec":
-        problems = list(self.problems())
-        if problems:
-            raise Problems(problems)
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _together(
+        cls, value: Any, handler: Callable[[Any], "Spec"], info: ValidationInfo
+    ) -> "Spec":
+        if isinstance(value, Spec):  # judged when it was made
+            return handler(value)
+        spec = handler(value)
+        told = info.context or ()  # what another look need not tell again: see _hidden
+        found = [problem for problem in spec.problems() if problem not in told]
+        if found:
+            raise Problems(found)
+        return spec
 
 
 class Leaf:
@@ -101,32 +122,23 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def rule(check: Callable[[Any], str | None]) -> AfterValidator:
-    """Make a pydantic rule of a function that returns what is wrong, or None."""
+def rule(check: Callable[[Any], str | list[str] | None]) -> AfterValidator:
+    """Make a pydantic rule of a function that returns what is wrong, if anything is.
+
+    A text of its own is shown with the value, a list of them is not.
+    """
 
     def validate(value: Any) -> Any:
-        problem = check(value)
-        if problem:
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(validate)
-
-
-def rules(check: Callable[[Any], list[str]]) -> AfterValidator:
-    """Make a pydantic rule of a function that returns everything that is wrong."""
-
-    def validate(value: Any) -> Any:
-        problems = check(value)
-        if problems:
-            raise Problems(problems)
+        found = check(value)
+        if found:
+            raise ValueError(found) if isinstance(found, str) else Problems(found)
         return value
 
     return AfterValidator(validate)
 
 
 def _matches(pattern: str, problem: str) -> AfterValidator:
-    expression = re.compile(pattern)
+    expression = re.compile(pattern, re.ASCII)
     return rule(lambda value: None if expression.fullmatch(value) else problem)
 
 
@@ -138,6 +150,8 @@ Hours = Annotated[Whole, Field(ge=1, le=24 * 3650)]
 Seconds = Annotated[Whole, Field(ge=0, le=7 * 24 * 3600)]
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_LABEL_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
+_LABEL_VALUE_RULE = "must be a label's value: at most 63 of [A-Za-z0-9._-]"
 Name = Annotated[
     str,
     Field(max_length=40),
@@ -146,6 +160,8 @@ Name = Annotated[
     ),
 ]
 """A name from which others are made: 40 characters leave room for the longest suffix."""
+OwnNamespace = Annotated[Name, rule(lambda value: _namespace(value))]
+"""A namespace of the platform, to whose name that of a zone is added."""
 _SUFFIXES = {
     suffix: Decimal(factor)
     for suffix, factor in {
@@ -172,17 +188,23 @@ def quantity(value: str) -> Decimal:
         raise ValueError("must be a Kubernetes quantity, such as '20Gi' or '500m'") from None
 
 
-def _at_least(minimum: str) -> AfterValidator:
+def _bytes(minimum: str, maximum: str) -> AfterValidator:
     def check(value: str) -> str | None:
-        if quantity(value) < quantity(minimum):
+        size = quantity(value)
+        if value.endswith("m"):
+            return "must be whole bytes, 'm' is a thousandth of one; write Mi"
+        if size < quantity(minimum):
             return f"must be at least {minimum}; a unit such as Mi or Gi may be missing"
+        if size > quantity(maximum):
+            return f"must be at most {maximum}; correct the unit"
         return None
 
     return rule(check)
 
 
-Bytes = Annotated[str, _at_least("1Mi")]
-VolumeSize = Annotated[str, _at_least("1Gi")]
+Bytes = Annotated[str, _bytes("1Mi", "1Pi")]
+# The largest volume that a cloud sells (EBS io2 Block Express) has 64 TiB.
+VolumeSize = Annotated[str, _bytes("1Gi", "64Ti")]
 Cpu = Annotated[
     str,
     rule(
@@ -195,18 +217,40 @@ Cpu = Annotated[
 ]
 
 
-def _server_url(value: str) -> str | None:
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+
+
+def _is_host(host: str | None) -> bool:
+    if host and re.fullmatch(_HOST, host) and len(host) <= 253:
+        return True
+    try:
+        return ipaddress.ip_address(host or "").version == 6
+    except ValueError:
+        return False
+
+
+def _is_place(value: str) -> bool:
+    """Tell whether a text is `host` or `host:port`."""
+    match = re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}))?", value)
+    if match is None or not _is_host(match[1].strip("[]")):
+        return False
+    return match[3] is None or 1 <= int(match[3]) <= 65_535
+
+
+def server_url(value: str) -> str | None:
+    wanted = "must be an https:// URL, such as 'https://gitlab.example.com'"
     try:
         url = urlsplit(value)
-        _ = url.port
     except ValueError:
-        return "must be an https:// URL, such as 'https://gitlab.example.com'"
-    if url.scheme not in {"https", "http"} or not url.hostname or re.search(r"\s", value):
-        return "must be an https:// URL, such as 'https://gitlab.example.com'"
+        return wanted
     if url.username or url.password:
         return "must not carry credentials; remove 'user:password@'"
+    if url.scheme not in {"https", "http"} or not _is_place(url.netloc):
+        return wanted
     if url.query or url.fragment:
         return "must not have a query or a fragment; remove what follows '?' or '#'"
+    if not re.fullmatch(r"[A-Za-z0-9._~%/-]*", url.path):
+        return f"{wanted}; remove what is not of [A-Za-z0-9._~%/-] from its path"
     if url.path.rstrip("/").endswith("/ci"):
         return "must be the address of GitLab itself; remove '/ci'"
     return None
@@ -236,8 +280,9 @@ def _runner_token(value: str) -> str | None:
 
 
 _IMAGE = re.compile(
-    r"(?P<registry>[a-z0-9.-]+(:[0-9]+)?)/(?P<repository>[a-z0-9._/-]+)"
-    r"(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?P<registry>[a-z0-9.-]+(:[0-9]{1,5})?)"
+    r"/(?P<repository>[a-z0-9]+([._/-]+[a-z0-9]+)*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
 
@@ -246,7 +291,12 @@ class Image:
 
     def __init__(self, reference: str) -> None:
         match = _IMAGE.fullmatch(reference)
-        if match is None or not re.search(r"[.:]|^localhost$", match["registry"]):
+        if (
+            match is None
+            or not re.search(r"[.:]|^localhost$", match["registry"])
+            or not _is_place(match["registry"])
+            or re.search(r"//|\.\.|/[._-]|[._-]/", match["repository"])
+        ):
             raise ValueError(
                 "must be a full reference, such as 'registry.example.com/name:1.2.3@sha256:…'"
             )
@@ -281,12 +331,12 @@ def runner_version(reference: str | None) -> str | None:
     image = Image(reference) if reference else None
     if image is None or not image.repository.endswith(("/gitlab-runner", "/gitlab-runner-helper")):
         return None
-    match = re.search(r"v(\d+\.\d+\.\d+)", image.tag or "")
+    match = re.search(r"v([0-9]+\.[0-9]+\.[0-9]+)", image.tag or "")
     return match[1] if match else None
 
 
 def _docker_image(value: str) -> str | None:
-    version = re.match(r"(\d+)\.(\d+)\.(\d+)", Image(value).tag or "")
+    version = re.match(r"([0-9]+)\.([0-9]+)\.([0-9]+)", Image(value).tag or "")
     if version is None or Image(value).repository != "library/docker":
         return None  # somebody's own build: its version cannot be read from its name
     if tuple(int(part) for part in version.groups()) < _pins.DOCKER_MINIMUM_VERSION:
@@ -306,7 +356,7 @@ def bucket(value: str) -> str | None:
     """Return what is wrong with the name of an S3 bucket, or None."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
         return "must be 3 to 63 of [a-z0-9.-], starting and ending with a letter or digit"
-    if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", value):
+    if re.fullmatch(r"[0-9.]+", value) and value.count(".") == 3:
         return "must not look like an IP address"
     if "." in value:
         return "must not have dots: they break the TLS certificate of virtual-hosted buckets"
@@ -342,12 +392,90 @@ def partition(region: str) -> str:
 
 
 def _arn(resource: str, example: str) -> AfterValidator:
-    return _matches(rf"arn:aws[a-z-]*:{resource}/.+", f"must be an ARN such as '{example}'")
+    # What IAM would read as a pattern must not get into a policy.
+    partitions = "|".join(["aws", *_PARTITIONS.values()])
+    return _matches(
+        rf"arn:({partitions}):{resource}",
+        f"must be an ARN such as '{example}', without '*' or '?'",
+    )
+
+
+def _text(value: str) -> str | None:
+    if not value.strip():
+        return "must not be empty; set it, or leave it out"
+    if value != value.strip() or not value.isprintable():
+        return "must be one line without white space around it; remove what is too much"
+    return None
+
+
+def _resource_name(value: str) -> str | None:
+    if has_secret(value):
+        return "must be the name of an object, this is a token itself; set it as the secret it is"
+    if len(value) > 253 or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", value):
+        return "must be a DNS-1123 subdomain, such as 'gitlab-runner'"
+    return None
+
+
+def _any_namespace(value: str) -> str | None:
+    if len(value) > 63 or not re.fullmatch(_LABEL, value):
+        return "must be a DNS-1123 label; use lower-case letters, digits and '-' between them"
+    return None
+
+
+def _namespace(value: str) -> str | None:
+    if value == "default" or value.startswith("kube-"):
+        return "must be a namespace of its own: others have pods and secrets there; rename it"
+    return _any_namespace(value)
+
+
+def _address(value: str) -> str | None:
+    if _is_place(value):
+        return None
+    return "must be host or host:port without a scheme, such as 'registry.example.com:5000'"
+
+
+def _daemon_host(port: int) -> AfterValidator:
+    wanted = f"must be 'tcp://host:{port}', a daemon with mutual TLS"
+
+    def check(value: str) -> str | None:
+        scheme, _, place = value.partition("://")
+        if scheme != "tcp" or not _is_place(place) or not re.search(r":[0-9]+$", place):
+            return wanted
+        if place.endswith(":2375"):
+            return f"{wanted}; 2375 is the port without TLS, where whoever reaches it is root"
+        return None
+
+    return rule(check)
+
+
+def _object_path(value: str) -> str | None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", value):
+        return "must be folders of [A-Za-z0-9_.-] with '/' between them, such as 'ci/prod'"
+    if {".", ".."} & set(value.split("/")):
+        return "must not lead out of its folder; remove '.' and '..'"
+    return None
+
+
+def _variable(value: str) -> list[str]:
+    if has_secret(value):
+        return [
+            "must not hold a token or a password: it is plain text in the cluster; use a masked "
+            "CI/CD variable of the project"
+        ]
+    return []
+
+
+def _bare(value: str) -> str | None:
+    if value != value.strip():  # a service account's key has several lines within
+        return "must not begin or end with white space or a line break; remove it"
+    return None
 
 
 if TYPE_CHECKING:
     Text = pulumi.Input[str]
+    Variable = pulumi.Input[str]
     Namespace = pulumi.Input[str]
+    AnyNamespace = pulumi.Input[str]
     ResourceName = pulumi.Input[str]
     ServerUrl = pulumi.Input[str]
     RunnerToken = pulumi.Input[str]
@@ -357,46 +485,48 @@ if TYPE_CHECKING:
     KmsKeyArn = pulumi.Input[str]
     PolicyArn = pulumi.Input[str]
     ObjectPrefix = pulumi.Input[str]
+    ObjectPath = pulumi.Input[str]
     OidcProviderArn = pulumi.Input[str]
     DockerHost = pulumi.Input[str]
+    BuildKitHost = pulumi.Input[str]
     Address = pulumi.Input[str]
+    Domain = pulumi.Input[str]
     GcsBucketName = pulumi.Input[str]
+    GcsAccount = pulumi.Input[str]
     AzureAccountName = pulumi.Input[str]
     AzureContainerName = pulumi.Input[str]
+    AzureClientId = pulumi.Input[str]
     SecretText = pulumi.Input[str]
     Password = pulumi.Input[str]
+    LabelText = pulumi.Input[str]
+    TagValue = pulumi.Input[str]
 else:  # pydantic reads these; pulumi.Input itself is not a type it can read
 
     def _leaf(*rules: Any, is_secret: bool = False) -> Any:
         return Annotated[Any, Leaf(Annotated[(str, *rules)], is_secret=is_secret)]
 
-    Text = _leaf(Field(min_length=1))
-    Namespace = _leaf(
-        Field(max_length=63),
-        _matches(
-            _LABEL, "must be a DNS-1123 label; use lower-case letters, digits and '-' between them"
-        ),
-    )
-    ResourceName = _leaf(
-        Field(max_length=253),
-        _matches(
-            rf"{_LABEL}(\.{_LABEL})*", "must be a DNS-1123 subdomain, such as 'gitlab-runner'"
-        ),
-    )
-    ServerUrl = _leaf(rule(_server_url))
+    Text = _leaf(rule(_text))
+    Variable = _leaf(rule(_variable))
+    Namespace = _leaf(rule(_namespace))
+    AnyNamespace = _leaf(rule(_any_namespace))
+    ResourceName = _leaf(rule(_resource_name))
+    ServerUrl = _leaf(rule(server_url))
     RunnerToken = _leaf(rule(_runner_token), is_secret=True)
     BucketName = _leaf(rule(bucket))
-    DockerHost = _leaf(rule(lambda value: _docker_host(value)))
-    Address = _leaf(
-        _matches(
-            r"[A-Za-z0-9.-]+(:\d{1,5})?",
-            "must be host or host:port without a scheme, such as 'minio.example.com:9000'",
-        )
-    )
+    DockerHost = _leaf(_daemon_host(2376))
+    BuildKitHost = _leaf(_daemon_host(1234))
+    Address = _leaf(rule(_address))
+    Domain = _leaf(_matches(_HOST, "must be a DNS domain, such as 'blob.core.windows.net'"))
     GcsBucketName = _leaf(
         _matches(
             r"(?!goog)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
             "must be the name of a GCS bucket: 3 to 222 of [a-z0-9._-], not beginning with 'goog'",
+        )
+    )
+    GcsAccount = _leaf(
+        _matches(
+            r"[a-z0-9.-]+@[a-z0-9.-]+",
+            "must be a service account, such as 'runner@project.iam.gserviceaccount.com'",
         )
     )
     AzureAccountName = _leaf(
@@ -408,37 +538,45 @@ else:  # pydantic reads these; pulumi.Input itself is not a type it can read
             "must be a container: 3 to 63 of [a-z0-9-], no two '-' in a row",
         )
     )
-    SecretText = _leaf(
-        Field(min_length=8),
-        rule(
-            lambda value: (
-                None
-                if value == value.strip()
-                else "must not begin or end with white space or a line break; remove it"
-            )
-        ),
-        is_secret=True,
+    AzureClientId = _leaf(
+        _matches(
+            r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
+            "must be a client id, such as '00000000-0000-0000-0000-000000000000'",
+        )
     )
-    Password = _leaf(Field(min_length=1), is_secret=True)
+    SecretText = _leaf(Field(min_length=8), rule(_bare), is_secret=True)
+    Password = _leaf(rule(_text), is_secret=True)
     Region = _leaf(
-        _matches(r"[a-z]{2,}(-[a-z]+)+-\d", "must be an AWS region, such as 'eu-central-1'")
+        _matches(
+            r"(af|ap|ca|cn|eu|il|me|mx|sa|us|us-gov|us-iso[bf]?|eu-isoe|eusc-[a-z]{2})"
+            r"-(north|south|east|west|central|(north|south)(east|west))-[1-9][0-9]?",
+            "must be an AWS region, such as 'eu-central-1'",
+        )
     )
     ObjectPrefix = _leaf(rule(_prefix))
-    RoleArn = _leaf(_arn(r"iam::\d{12}:role", "arn:aws:iam::123456789012:role/name"))
-    PolicyArn = _leaf(_arn(r"iam::(\d{12}|aws):policy", "arn:aws:iam::123456789012:policy/name"))
+    ObjectPath = _leaf(rule(_object_path))
+    RoleArn = _leaf(_arn(r"iam::\d{12}:role/[\w+=,.@/-]+", "arn:aws:iam::123456789012:role/name"))
+    PolicyArn = _leaf(
+        _arn(r"iam::(\d{12}|aws):policy/[\w+=,.@/-]+", "arn:aws:iam::123456789012:policy/name")
+    )
     KmsKeyArn = _leaf(
-        _arn(r"kms:[a-z0-9-]+:\d{12}:(key|alias)", "arn:aws:kms:eu-central-1:123456789012:key/…")
+        _arn(
+            r"kms:[a-z0-9-]+:\d{12}:(key/[A-Za-z0-9-]+|alias/[\w/-]+)",
+            "arn:aws:kms:eu-central-1:123456789012:key/…",
+        )
     )
     OidcProviderArn = _leaf(
         _arn(
-            r"iam::\d{12}:oidc-provider",
+            r"iam::\d{12}:oidc-provider/[\w.:/-]+",
             "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/…",
         )
     )
+    LabelText = _leaf(_matches(_LABEL_VALUE, _LABEL_VALUE_RULE))
+    TagValue = _leaf(Field(max_length=256), rule(_variable))
 
 
 def _chart_version(value: str) -> str | None:
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", value)
+    match = re.fullmatch(r"([0-9]+)\.([0-9]+)\.([0-9]+)", value)
     if match is None:
         return f"must be one exact version, such as '{_pins.CHART_VERSION}'; ranges move silently"
     if tuple(int(part) for part in match.groups()) < _pins.CHART_MINIMUM_VERSION:
@@ -449,16 +587,11 @@ def _chart_version(value: str) -> str | None:
 
 ChartVersion = Annotated[str, rule(_chart_version)]
 
-Cidr = Annotated[
-    str,
-    _matches(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "must be an IPv4 CIDR block, such as '10.0.0.0/8'"),
-]
-
 
 def _dns_cidr(value: str) -> str | None:
     wanted = "must be an address block of a DNS cache, such as '169.254.20.10/32'"
     try:
-        block = ip_network(value)
+        block = ipaddress.ip_network(value)
     except ValueError:
         return wanted
     # Wider than this it would be a way out for everything that can speak on port 53.
@@ -466,26 +599,53 @@ def _dns_cidr(value: str) -> str | None:
 
 
 DnsCidr = Annotated[str, rule(_dns_cidr)]
-HostPort = Annotated[
-    str,
-    _matches(
-        r"[A-Za-z0-9.-]+(:\d{1,5})?",
-        "must be host or host:port without a scheme, such as 'registry.example.com:5000'",
-    ),
-]
+
+# The clouds' metadata services, and every way to write an IPv4 address in IPv6.
+_NOT_FOR_EGRESS = tuple(
+    ipaddress.ip_network(block) for block in ("169.254.0.0/16", "fe80::/10", "::ffff:0:0/96")
+)
 
 
-def _docker_host(value: str) -> str | None:
-    wanted = "must be 'tcp://host:2376', a daemon with mutual TLS"
-    match = re.fullmatch(r"tcp://([A-Za-z0-9.-]+):(\d{1,5})", value)
-    if match is None:
-        return wanted
-    if match[2] == "2375":
-        return f"{wanted}; 2375 is the port without TLS, where whoever reaches it is root"
+def _cidr(value: str) -> str | None:
+    try:
+        block = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        block = None
+    if block is None or "/" not in value or not value.isascii():
+        return "must be a CIDR block, such as '10.0.0.0/8' or 'fd00::/8'"
+    if block.prefixlen == 0:
+        return "must not be every address; name the ranges that jobs need"
+    if any(block.version == other.version and block.overlaps(other) for other in _NOT_FOR_EGRESS):
+        return (
+            "must not overlap link-local addresses, where the cloud's metadata service hands out "
+            "the node's credentials; name smaller ranges"
+        )
+    if str(block) != value.lower():
+        return f"must be the address of a network; write '{block}'"
     return None
 
 
-PlainText = Annotated[str, Field(min_length=1)]
+Cidr = Annotated[str, rule(_cidr)]
+HostPort = Annotated[str, rule(_address)]
+ClusterDomain = Annotated[
+    str,
+    Field(max_length=150),
+    _matches(rf"{_LABEL}(\.{_LABEL})*", "must be a DNS domain, such as 'cluster.local'"),
+]
+
+
+def _chart_repository(value: str) -> str | None:
+    if not value.startswith("https://"):
+        return "must be https: whoever is on the way could change the chart; use an https:// URL"
+    return server_url(value)
+
+
+ChartRepository = Annotated[str, rule(_chart_repository)]
+ChartName = Annotated[
+    str,
+    _matches(r"(oci://)?[\w./:@-]+", "must be a chart's name, an oci:// reference, or a path"),
+]
+PlainText = Annotated[str, rule(_text)]
 PlainName = Annotated[
     str,
     Field(max_length=253),
@@ -497,22 +657,29 @@ ShortName = Annotated[
     _matches(_LABEL, "must be a DNS-1123 label of at most 20 characters, such as 'prod'"),
 ]
 """A name that becomes part of others."""
-ExtraConfig = Annotated[str, rules(_extra_config.check)]
-LabelValue = Annotated[
-    str,
-    _matches(
-        r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?",
-        "must be a label's value: at most 63 of [A-Za-z0-9._-]",
-    ),
-]
+LabelValue = Annotated[str, _matches(_LABEL_VALUE, _LABEL_VALUE_RULE)]
+_LABEL_NAME = rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?"
 LabelName = Annotated[
     str,
-    _matches(
-        rf"({_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?",
-        "must be a label's name, such as 'pool' or 'example.com/pool'",
-    ),
+    Field(max_length=253 + 64),
+    _matches(_LABEL_NAME, "must be a label's name, such as 'pool' or 'example.com/pool'"),
 ]
 Labels = dict[LabelName, LabelValue]
+Annotations = dict[LabelName, Annotated[str, rule(_variable)]]
+Taint = Annotated[
+    str,
+    _matches(
+        rf"{_LABEL_NAME}(={_LABEL_VALUE})?", "must be a taint, such as 'dedicated=builds' or 'spot'"
+    ),
+]
+TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+TagName = Annotated[
+    str,
+    _matches(
+        r"(?![Aa][Ww][Ss]:)[A-Za-z0-9 _.:/=+@-]{1,128}",
+        "must be a tag's name: at most 128 of [A-Za-z0-9 _.:/=+@-], not beginning with 'aws:'",
+    ),
+]
 FeatureFlag = Annotated[
     str,
     _matches(r"FF_[A-Z0-9_]+", "must be a feature flag of the runner, such as 'FF_USE_FASTZIP'"),
@@ -522,16 +689,43 @@ EnvironmentName = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "must be the name of an environment variable")
 ]
 
-_SECRET = re.compile(r"token|secret|password|access_key|accesskey|private_key", re.IGNORECASE)
-_WANTED = {
-    "int_type": "must be a whole number",
-    "string_type": "must be a string",
-    "bool_type": "must be true or false",
+_CONTAINERS = {
     "dict_type": "must be a map",
     "list_type": "must be a list",
     "model_type": "must be a map",
     "model_attributes_type": "must be a map",
 }
+_WANTED = {
+    "int_type": "must be a whole number",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "too_short": "must not be empty; add to it, or leave it out",
+    **_CONTAINERS,
+}
+
+
+class TolerationSpec(Spec):
+    """A toleration, with the keys that Kubernetes has."""
+
+    key: LabelName | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: LabelValue | None = None
+    effect: TaintEffect | None = None
+    tolerationSeconds: Annotated[Whole, Field(ge=0)] | None = None
+
+    def problems(self) -> Iterator[str]:
+        if self.key is None and self.operator != "Exists":
+            yield "key must be set for the operator 'Equal'; set it, or set operator to 'Exists'"
+        if self.value and self.operator == "Exists":
+            yield "value must not be set for the operator 'Exists'; remove it"
+        if self.tolerationSeconds is not None and self.effect != "NoExecute":
+            yield "tolerationSeconds is only for the effect 'NoExecute'; remove it"
+
+
+if TYPE_CHECKING:
+    Toleration = dict[str, Any]
+else:
+    Toleration = Annotated[TolerationSpec, AfterValidator(lambda spec: spec.given())]
 
 
 def camel(name: str) -> str:
@@ -540,16 +734,31 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """Return what a type may be, without what annotates it."""
+    if get_origin(kind) is Annotated:
+        yield from _alternatives(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for option in get_args(kind):
+            yield from _alternatives(option)
+    elif kind is not NoneType:
+        yield kind
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Return the names of the fields of the model at a location of an error."""
+    kind: Any = model
     for part in location:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            continue
-        for candidate in (field.annotation, *get_args(field.annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                model = candidate
-    return list(model.model_fields)
+        if _is_model(kind):
+            field = kind.model_fields.get(str(part))
+            kind = next(_alternatives(field.annotation), None) if field else None
+        else:  # a dict or a list
+            kind = next(_alternatives((get_args(kind) or (None,))[-1]), None)
+    return list(kind.model_fields) if _is_model(kind) else []
 
 
 @cache
@@ -573,16 +782,24 @@ def _around(field: FieldInfo) -> Iterator[Any]:
         yield from getattr(option, "__metadata__", ())
 
 
-def _shown(value: Any, path: str) -> str:
-    field = path.rpartition(".")[2]
-    is_named_so = _SECRET.search(field) and not field.lower().endswith("name")
-    if is_named_so or field in {
-        spelled for name in secret_fields() for spelled in (name, camel(name))
-    }:
+def kind_of(value: Any) -> str:
+    """Return what a value is, without the value."""
+    kinds = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    if value is None:
+        return "null"
+    if isinstance(value, pulumi.Output):
+        return "an Output; only what is inside may be one"
+    return "a map" if isinstance(value, Mapping) else kinds.get(type(value), type(value).__name__)
+
+
+def _shown(value: Any, location: Sequence[int | str]) -> str:
+    if secret_fields() & {str(part) for part in location}:
         return "[secret]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = repr(value)
+    if not isinstance(value, str | int | float | None):
+        return kind_of(value)
+    text = masked(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…'"
 
 
@@ -619,9 +836,12 @@ def _lines(
     if not isinstance(reason, Problems):
         yield _problem(error, model, spell, root)
         return
-    if isinstance(error["input"], str):  # a text of several lines is not shown
+    if isinstance(error["input"], str):  # the rule says of the value what may be shown
         path = _path(error["loc"], spell, root)
-        yield from (f"{path}: {_spelled(problem, spell)}" for problem in reason.problems)
+        for problem in reason.problems:
+            # What comes before a colon is a path in the text itself.
+            place, colon, rest = problem.partition(": ")
+            yield f"{path}: {place}{colon}{_spelled(rest, spell)}"
         return
     for problem in reason.problems:
         one: Any = {**error, "ctx": {"error": ValueError(problem)}}
@@ -649,15 +869,35 @@ def _problem(
     else:
         text = _WANTED.get(kind, error["msg"].replace("Input should be", "must be"))
     text, semicolon, fix = text.partition("; ")
-    return f"{path}: {text}, got {_shown(value, path)}{semicolon}{fix}"
+    # What stands where a map or a list is wanted may be a secret that lost its key.
+    shown = kind_of(value) if kind in _CONTAINERS else _shown(value, location)
+    return f"{path}: {text}, got {shown}{semicolon}{fix}"
 
 
 S = TypeVar("S", bound=Spec)
 
 
+def problems(
+    model: type[BaseModel],
+    args: Mapping[str, Any],
+    *,
+    spell: Callable[[str], str] = str,
+    root: str = "",
+) -> list[str]:
+    """Return everything that is wrong with the arguments, a line each, with path, rule and fix."""
+    try:
+        model.model_validate(dict(args))
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+    else:
+        return []
+    errors += _hidden(model, args, errors)
+    return [line for error in errors for line in _lines(error, model, spell, root)]
+
+
 def validate(
     model: type[S],
-    args: Mapping[str, Any],
+    args: Any,
     where: str,
     *,
     spell: Callable[[str], str] = str,
@@ -677,27 +917,38 @@ def validate(
     Raises:
         ArgsError: with every problem found, each with its path, rule and fix.
     """
-    others = list(also)
-    errors: list[ErrorDetails] = []
-    try:
-        spec = model.model_validate(dict(args))
-        if not others:
-            return spec
-    except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
-    found = [line for error in errors for line in _lines(error, model, spell, root)]
-    for error in _hidden(model, args, errors) if errors else ():
-        found += _lines(error, model, spell, root)
-    raise ArgsError(where, dict.fromkeys([*others, *found]))
+    found = list(also)
+    if isinstance(args, Mapping):
+        found += problems(model, args, spell=spell, root=root)
+    else:
+        found.append(f"the arguments must be a map, got {kind_of(args)}; give them by name")
+    if found:
+        raise ArgsError(where, dict.fromkeys(found))
+    return model.model_validate(dict(args))
 
 
-def name_problems(*names: str) -> list[str]:
-    """Return what is wrong with names from which those of Kubernetes objects are made."""
+def keys_of(args: Any, field: str) -> list[str]:
+    """Return the names in a map of the arguments, which are not validated yet."""
+    found = args.get(field) if isinstance(args, Mapping) else None
+    return [key for key in found if isinstance(key, str)] if isinstance(found, Mapping) else []
+
+
+STATEFUL_SET_NAME = 52
+"""How long the name of a StatefulSet may be: a pod's label has it with a hash, in 63 characters."""
+
+
+def name_problems(maximum: int, *names: Any) -> list[str]:
+    """Return what is wrong with names from which those of Kubernetes objects are made.
+
+    Args:
+        maximum: The most characters that leave room for the longest suffix.
+        names: Names of components.
+    """
     return [
-        f"the name '{name}' must be a DNS-1123 label of at most 40 characters; shorten it, or use "
-        "lower-case letters, digits and '-'"
+        f"the name '{name}' must be a DNS-1123 label of at most {maximum} characters; shorten it, "
+        "or use lower-case letters, digits and '-'"
         for name in names
-        if len(name) > 40 or not re.fullmatch(_LABEL, name)
+        if not isinstance(name, str) or len(name) > maximum or not re.fullmatch(_LABEL, name)
     ]
 
 
@@ -713,18 +964,26 @@ def _hidden(
     """
     attempt = copy.copy(dict(args))
     seen = {(error["loc"], error["msg"]) for error in errors}
-    for _ in range(3):
+    told: set[str] = set()
+    # What is not a map may have been meant as one: it is not missing.
+    unsure = {error["loc"][:-1] for error in errors if error["type"] in _CONTAINERS}
+    for _ in range(8):  # the levels of the arguments, each of which may hide the one above
         for error in errors:
+            reason = error.get("ctx", {}).get("error")
+            if isinstance(reason, Problems) and isinstance(error["input"], Mapping):
+                told.update(reason.problems)
+                continue
             attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")
         try:
-            model.model_validate(attempt)
+            model.model_validate(attempt, context=told)
         except ValidationError as invalid:
             errors = invalid.errors(include_url=False)
         else:
             return
         for error in errors:
             is_ours = error["type"] == "missing" or error["input"] is _NOT_KNOWN
-            if not is_ours and (error["loc"], error["msg"]) not in seen:
+            is_told = (error["loc"], error["msg"]) in seen or error["loc"] in unsure
+            if not is_ours and not is_told:
                 seen.add((error["loc"], error["msg"]))
                 yield error
 

@@ -73,6 +73,11 @@ def _image(reference: str) -> dict[str, str]:
     }
 
 
+def _escaped(texts: dict[str, str]) -> dict[str, str]:
+    """Return texts that the chart's `tpl` gives back as they are."""
+    return {key: escape_template(text) for key, text in texts.items()}
+
+
 def values(chart: ChartConfig) -> dict[str, Any]:
     """Return the Helm values. No secret is among them, only names of Secrets."""
     runners: dict[str, Any] = {
@@ -86,7 +91,7 @@ def values(chart: ChartConfig) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "tolerations": chart.tolerations,
         "priorityClassName": chart.priority_class_name,
-        "podLabels": chart.pod_labels,
+        "podLabels": _escaped(chart.pod_labels),
         "certsSecretName": chart.ca_secret_name,
         # GitLab holds a runner's tags; here they are for people.
         "deploymentAnnotations": {"gitlab-runner-k8s/tags": ",".join(chart.tags)}
@@ -122,7 +127,7 @@ def values(chart: ChartConfig) -> dict[str, Any]:
         "serviceAccount": {
             "create": True,
             "name": chart.service_account_name,
-            "annotations": chart.service_account_annotations,
+            "annotations": _escaped(chart.service_account_annotations),
         },
         "podAnnotations": (
             {"checksum/external-secrets": chart.secrets_checksum} if chart.secrets_checksum else {}

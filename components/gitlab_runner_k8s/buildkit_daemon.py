@@ -10,7 +10,7 @@ from . import _daemon as daemon
 from ._inputs import lift
 from ._meta import token
 from ._specs import BuildKitDaemonSpec
-from ._validation import quantity, validate
+from ._validation import STATEFUL_SET_NAME, name_problems, quantity, validate
 from .gitlab_runner import ResourcesArgs
 
 USER_ID = 1000
@@ -105,7 +105,8 @@ class BuildKitDaemon(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: BuildKitDaemonArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validate(BuildKitDaemonSpec, args, f"BuildKitDaemon '{name}'")
+        names = name_problems(STATEFUL_SET_NAME, name)
+        spec = validate(BuildKitDaemonSpec, args, f"BuildKitDaemon '{name}'", also=names)
         super().__init__(token("BuildKitDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         self.buildkit_host = daemon.address(name, KIND, spec)

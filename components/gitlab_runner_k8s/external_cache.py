@@ -12,7 +12,7 @@ from ._config_toml import CacheConfig, cache_table
 from ._inputs import digest, lift
 from ._meta import token
 from ._specs import ExternalAzureSpec, ExternalCacheSpec, ExternalGcsSpec, ExternalS3Spec
-from ._validation import validate
+from ._validation import name_problems, validate
 from .gitlab_runner import RunnerCacheArgs, cache_config
 
 AZURE_IDENTITY_LABEL = "azure.workload.identity/use"
@@ -28,7 +28,8 @@ class ExternalS3Args(TypedDict):
     bucket: pulumi.Input[str]
     """Name of the bucket."""
     region: NotRequired[pulumi.Input[str]]
-    """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
+    """Region of the bucket; required on AWS. Default: us-east-1, which S3-compatible stores
+    expect."""
     server_address: NotRequired[pulumi.Input[str]]
     """`host:port` of an S3-compatible store, without a scheme. Default: AWS S3."""
     insecure: NotRequired[bool]
@@ -138,7 +139,8 @@ class ExternalCache(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ExternalCacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validate(ExternalCacheSpec, args, f"ExternalCache '{name}'")
+        names = name_problems(63, name)
+        spec = validate(ExternalCacheSpec, args, f"ExternalCache '{name}'", also=names)
         super().__init__(token("ExternalCache"), name, {}, opts)
         store = spec.s3 or spec.gcs or spec.azure
         assert store is not None  # the spec holds that one is set

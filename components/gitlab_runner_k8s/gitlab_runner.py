@@ -14,8 +14,9 @@ from ._config_toml import CacheConfig, RunnerConfig, render
 from ._extra_config import parse
 from ._inputs import digest, lift, sha256
 from ._meta import token
+from ._secrets import has_secret
 from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec
-from ._validation import name_problems, quantity, validate
+from ._validation import ArgsError, name_problems, quantity, validate
 from ._values import ChartConfig, values
 
 
@@ -53,7 +54,7 @@ class ChartArgs(TypedDict):
     chart: NotRequired[str]
     """Name of the chart, an `oci://` reference, or a path. Default: gitlab-runner."""
     repository: NotRequired[str | None]
-    """URL of the chart repository; None for an OCI reference or a path.
+    """`https://` URL of the chart repository; None for an OCI reference or a path.
     Default: GitLab's own, https://charts.gitlab.io."""
     version: NotRequired[str]
     """Exact version, 0.88.2 or newer. Default: the version that this package is tested with."""
@@ -132,7 +133,8 @@ class RunnerCacheArgs(TypedDict):
     """Secret in the job namespace with the `ca.crt` of a private authority that signed the
     store's certificate. Default: the system's authorities."""
     region: NotRequired[pulumi.Input[str]]
-    """Region of the bucket. Default: us-east-1, which S3-compatible stores expect."""
+    """Region of the bucket; required on AWS. Default: us-east-1, which S3-compatible stores
+    expect."""
     server_address: NotRequired[pulumi.Input[str] | None]
     """`host:port` of an S3-compatible store, without a scheme. Default: AWS S3."""
     insecure: NotRequired[bool]
@@ -221,7 +223,8 @@ class RunnerOptionsArgs(TypedDict):
     Default: no privilege. Refused together with the shared daemon."""
     environment: NotRequired[dict[str, pulumi.Input[str]]]
     """Variables of every job; CI/CD variables override them. Not for secrets: they are plain
-    text in the cluster. Default: none."""
+    text in the cluster, so what looks like one, or is a secret Output, is refused.
+    Default: none."""
     job_resources: NotRequired[ResourcesArgs]
     """Resources of the container that runs the job's script. Default: the cluster's."""
     helper_resources: NotRequired[ResourcesArgs]
@@ -248,7 +251,8 @@ class RunnerOptionsArgs(TypedDict):
     manager_node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the runner itself runs. Default: any node."""
     manager_tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the runner's own pod, as in Kubernetes. Default: none."""
+    """Tolerations of the runner's own pod, as in Kubernetes: `key`, `operator`, `value`, `effect`,
+    `tolerationSeconds`. Default: none."""
     manager_priority_class_name: NotRequired[str]
     """PriorityClass of the runner's own pod. Default: the cluster's."""
     gitlab_ca_secret_name: NotRequired[pulumi.Input[str]]
@@ -259,7 +263,8 @@ class RunnerOptionsArgs(TypedDict):
     needs."""
     extra_config: NotRequired[str]
     """More of config.toml, as TOML: one `[[runners]]` with keys of the Kubernetes executor that
-    have no argument here. Unknown keys, keys that have an argument, and secrets are refused.
+    have no argument here. Unknown keys, keys that have an argument, secrets, and paths of the
+    node's own system are refused; beside a shared daemon, privilege of any kind too.
     Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
@@ -357,10 +362,9 @@ class GitLabRunner(pulumi.ComponentResource):
         args: GitLabRunnerArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        names = [name] if args.get("release_name") is None else []
-        spec = validate(
-            GitLabRunnerSpec, args, f"GitLabRunner '{name}'", also=name_problems(*names)
-        )
+        is_release = not isinstance(args, Mapping) or args.get("release_name") is None
+        names = name_problems(40 if is_release else 63, name)
+        spec = validate(GitLabRunnerSpec, args, f"GitLabRunner '{name}'", also=names)
         super().__init__(token("GitLabRunner"), name, {}, opts)
         release_name = spec.release_name or name
 
@@ -513,6 +517,26 @@ def _values(chart: Mapping[str, Any]) -> dict[str, Any]:
     return values(ChartConfig(**chart))
 
 
+def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    """Return a job's variable; what turns out to be a secret never becomes plain text."""
+    if not isinstance(value, pulumi.Output):
+        return value
+
+    def check(known: list[Any]) -> str:
+        text, is_secret = known
+        if is_secret or not isinstance(text, str) or has_secret(text):
+            raise ArgsError(
+                "GitLabRunner",
+                [
+                    f"environment.{key}: must be text that is no secret: it is plain text in the "
+                    "cluster; use a masked CI/CD variable of the project"
+                ],
+            )
+        return text
+
+    return pulumi.Output.all(pulumi.Output.unsecret(value), value.is_secret()).apply(check)
+
+
 def _render(runner: Mapping[str, Any]) -> str:
     cache = CacheConfig(**runner["cache"]) if runner["cache"] else None
     return render(RunnerConfig(**{**runner, "cache": cache}))
@@ -600,7 +624,7 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         "helper_image": spec.helper_image,
         "privileged": spec.enable_privileged_jobs,
         "poll_timeout_seconds": spec.poll_timeout_seconds,
-        "environment": spec.environment,
+        "environment": {key: _no_secret(key, value) for key, value in spec.environment.items()},
         "job_resources": spec.job_resources.executor(),
         "helper_resources": spec.helper_resources.executor(),
         "node_selector": {**selector, **spec.job_node_selector},

@@ -26,10 +26,12 @@ from ._store_engines import (
     metrics_token,
     time_to_live,
 )
-from ._validation import validate
+from ._validation import name_problems, validate
 from .gitlab_runner import ResourcesArgs
 
 USER_ID = 10001
+MAXIMUM_NAME = 44
+"""Of the component: the pods of `-bootstrap`, with 9 characters of Pulumi's, have it as a label."""
 _CA_VALIDITY_HOURS = 87600
 _CERTIFICATE_HOURS = (8760, 2160)  # validity; before its end, an update renews it
 
@@ -120,8 +122,7 @@ class MinioCache(pulumi.ComponentResource):
     credentials_checksum: pulumi.Output[str]
     """Salted digest of the scoped user's credentials."""
     ca_secret_name: pulumi.Output[str] | None
-    """Secret with the authority's `ca.crt`, of this name in the jobs' namespace and in the
-    runner's; none without TLS."""
+    """Secret in the jobs' namespace with the authority's `ca.crt`; none without TLS."""
     metrics_secret_name: pulumi.Output[str] | None
     """Secret in the store's namespace with the `token` for the metrics; none where they are off,
     or need none."""
@@ -132,7 +133,8 @@ class MinioCache(pulumi.ComponentResource):
         args: MinioCacheArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        spec = validate(MinioCacheSpec, args, f"MinioCache '{name}'")
+        names = name_problems(MAXIMUM_NAME, name)
+        spec = validate(MinioCacheSpec, args, f"MinioCache '{name}'", also=names)
         super().__init__(token("MinioCache"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         service_name = f"{name}-minio"
@@ -179,7 +181,7 @@ class MinioCache(pulumi.ComponentResource):
         if certificates:
             lines["ca.crt"] = certificates.authority
             trusted = {"ca.crt": certificates.authority}
-            self._secret(f"{name}-runner-ca", spec.runner_namespace, trusted, f"{name}-ca")
+            # The runner itself never calls the store: it signs URLs, which jobs call.
             job_secret = self._secret(f"{name}-job-ca", spec.job_namespace, trusted, f"{name}-ca")
             self.ca_secret_name = job_secret.metadata["name"]
         bootstrap_secret = self._secret(f"{name}-bootstrap", spec.namespace, lines)

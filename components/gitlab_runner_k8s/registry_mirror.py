@@ -12,7 +12,7 @@ from . import _network as net
 from ._inputs import concat, digest, lift, sha256
 from ._meta import token
 from ._specs import RegistryMirrorOptions, RegistryMirrorSpec
-from ._validation import validate
+from ._validation import STATEFUL_SET_NAME, name_problems, validate
 from .gitlab_runner import ResourcesArgs
 
 USER_ID = 10002
@@ -113,7 +113,8 @@ class RegistryMirror(pulumi.ComponentResource):
         args: RegistryMirrorArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        spec = validate(RegistryMirrorSpec, args, f"RegistryMirror '{name}'")
+        names = name_problems(STATEFUL_SET_NAME, name)
+        spec = validate(RegistryMirrorSpec, args, f"RegistryMirror '{name}'", also=names)
         super().__init__(token("RegistryMirror"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         host = concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain, f":{PORT}")

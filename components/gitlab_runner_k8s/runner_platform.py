@@ -10,6 +10,7 @@ import pulumi_kubernetes as k8s
 from . import _kubernetes as kube
 from . import _monitoring as monitoring
 from . import _network as net
+from ._extra_config import privileges
 from ._inputs import concat, lift
 from ._meta import token
 from ._monitoring import MonitoringArgs
@@ -20,7 +21,7 @@ from ._specs import (
     RunnerPlatformSpec,
 )
 from ._store_engines import ENGINES
-from ._validation import name_problems, validate
+from ._validation import STATEFUL_SET_NAME, keys_of, name_problems, validate
 from .buildkit_daemon import BuildKitDaemon, BuildKitDaemonArgs, BuildKitOptionsArgs
 from .external_cache import ExternalCache, ExternalCacheOptionsArgs
 from .gitlab_runner import (
@@ -30,7 +31,7 @@ from .gitlab_runner import (
     RunnerCacheArgs,
     RunnerOptionsArgs,
 )
-from .minio_cache import MinioCache, MinioCacheArgs, MinioOptionsArgs
+from .minio_cache import MAXIMUM_NAME, MinioCache, MinioCacheArgs, MinioOptionsArgs
 from .registry_mirror import (
     RegistryMirror,
     RegistryMirrorArgs,
@@ -239,11 +240,10 @@ class RunnerPlatform(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: RunnerPlatformArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        fleets = args.get("fleets")
-        names = [name, *(f"{name}-{fleet}" for fleet in fleets or {})]
         self._spec = spec = validate(
-            RunnerPlatformSpec, args, f"RunnerPlatform '{name}'", also=name_problems(*names)
+            RunnerPlatformSpec, args, f"RunnerPlatform '{name}'", also=_name_problems(name, args)
         )
+        fleets = args.get("fleets")
         super().__init__(token("RunnerPlatform"), name, {}, opts)
         for output in RunnerPlatform.__annotations__:
             setattr(self, output, None)
@@ -468,7 +468,11 @@ class RunnerPlatform(pulumi.ComponentResource):
         if not spec.fleets:
             options = [spec.runner.given()]
         kinds = ("enable_privileged_jobs", "enable_privileged_services")
-        return any(option.get(kind) for option in options for kind in kinds)
+        return any(
+            option.get(kind) or privileges(option.get("extra_config"))
+            for option in options
+            for kind in kinds
+        )
 
     def _namespace(
         self, name: str, namespace: str, level: kube.PodSecurity, *, has_volume: bool = False
@@ -659,6 +663,24 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.docker_client_secret_name = daemon.client_secret_name
             self.docker_namespace = daemon.namespace
         return {"host": daemon.docker_host, "client_secret_name": daemon.client_secret_name}
+
+
+def _name_problems(name: Any, args: Any) -> list[str]:
+    """Return what is wrong with the names of the platform and of its parts."""
+    daemons = [
+        f"{name}-{zone}-{kind}"
+        for zone in keys_of(args, "zones")
+        # The daemon's own suffix: see `SharedDockerDaemon`.
+        for kind in ("docker-rootless", "buildkit")
+        if f"{kind.partition('-')[0]}_daemon" in keys_of(args["zones"], zone)
+    ]
+    releases = [f"{name}-{fleet}" for fleet in keys_of(args, "fleets")]
+    return [
+        # Of the parts that are always named after the platform alone, `-cache` has the least room.
+        *name_problems(MAXIMUM_NAME - len("-cache"), name),
+        *name_problems(40, *releases),
+        *name_problems(STATEFUL_SET_NAME, *daemons),
+    ]
 
 
 def _store_target(

@@ -10,7 +10,7 @@ import pulumi_kubernetes as k8s
 from ._inputs import concat, digest, lift
 from ._meta import token
 from ._specs import S3CacheSpec
-from ._validation import partition, validate
+from ._validation import name_problems, partition, validate
 
 ABORT_MULTIPART_DAYS = 1
 TRANSFER_ACTIONS = ("s3:GetObject", "s3:PutObject")
@@ -119,7 +119,9 @@ class S3Cache(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: S3CacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        spec = validate(S3CacheSpec, args, f"S3Cache '{name}'")
+        # IAM's names have 64 characters: of these `-object-role` and Pulumi's 8 are not the user's.
+        names = name_problems(44, name)
+        spec = validate(S3CacheSpec, args, f"S3Cache '{name}'", also=names)
         super().__init__(token("S3Cache"), name, {}, opts)
         self._spec = spec
         self._bucket: aws.s3.Bucket | None = None

@@ -13,7 +13,7 @@ from . import _network as net
 from ._inputs import lift
 from ._meta import token
 from ._specs import SharedDockerDaemonSpec
-from ._validation import quantity, validate
+from ._validation import STATEFUL_SET_NAME, name_problems, quantity, validate
 from .gitlab_runner import ResourcesArgs
 
 PRIVILEGED = daemon.Kind("docker", net.DOCKER_PORT, "/var/lib/docker", "/etc/docker", 0o400)
@@ -143,7 +143,8 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         args: SharedDockerDaemonArgs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'")
+        names = name_problems(STATEFUL_SET_NAME - len(ROOTLESS.pod_suffix), name)
+        spec = validate(SharedDockerDaemonSpec, args, f"SharedDockerDaemon '{name}'", also=names)
         super().__init__(token("SharedDockerDaemon"), name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         self.docker_host = daemon.address(name, PRIVILEGED, spec)

@@ -70,7 +70,7 @@ def _program() -> None:
                 "image": images.reference("buildkit"),
                 "volume_size": "5Gi",
                 "insecure_registries": [REGISTRY],
-                "termination_grace_period_seconds": 10,
+                "termination_grace_period_seconds": 30,
                 "resources": {"cpu_request": "100m", "memory_request": "256Mi"},
             },
             "namespaces": {"runner": RUNNER, "jobs": JOBS, "docker": DAEMON},

@@ -75,6 +75,8 @@ def secret(manager: Manager) -> Iterator[str]:
         "volumes": [{"name": "config", "secret": {"secretName": name}}],
     }
     server = (ROOT / "lab/notes.py").read_text()
+    # One that a killed run left has another token, and notes.
+    cluster.kubectl("-n", gitlab.NAMESPACE, "delete", f"deployment/{name}", "--ignore-not-found")
     cluster.apply(
         {
             "apiVersion": "v1",

@@ -348,3 +348,34 @@ def test_a_runner_token_stays_secret_in_a_fleet() -> None:
     assert (
         recorder.one(":Secret", "ci-a-runner-token").plain["stringData"]["runner-token"] == secret
     )
+
+
+NAMES = [
+    *("minio", "bootstrap", "metrics", "credentials", "cache", "docker", "jobs", "runner"),
+    *("mirror", "monitoring", "buildkit", "zone", "ca", "server"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_of_a_zone_or_a_fleet_is_that_of_another_part(name: str) -> None:
+    args: Any = {
+        "gitlab_url": "https://gitlab.example.com",
+        "docker_daemon": DAEMON,
+        "registry_mirror": {},
+        "cache": {"minio": {"enable_metrics": True, "enable_tls": True}},
+        "zones": {name: {"docker_daemon": DAEMON}},
+        "fleets": {
+            "a": {"token_secret_name": "a"},
+            name.replace("docker", "b"): {"token_secret_name": "b", "zone": name},
+        },
+        "monitoring": {"enable_pod_monitor": True, "enable_alert_rules": True},
+    }
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    urns = [(made.parent, made.type, made.name) for made in recorder.registrations]
+    assert len(urns) == len(set(urns))
+    objects = [
+        (made.type, metadata.get("namespace"), metadata["name"])
+        for made in recorder.registrations
+        if "name" in (metadata := made.plain.get("metadata") or {})
+    ]
+    assert len(objects) == len(set(objects))

@@ -69,15 +69,11 @@ def test_no_secret_is_in_a_pods_spec() -> None:
     assert "key-ci" not in recorder.readable()
 
 
-def test_the_authority_is_given_to_the_runner_and_the_jobs_without_its_key() -> None:
+def test_the_authority_is_given_to_the_jobs_without_its_key() -> None:
     recorder = declared(enable_tls=True)
-    for name, namespace in (
-        ("ci-runner-ca", "gitlab-runner"),
-        ("ci-job-ca", "gitlab-runner-jobs"),
-    ):
-        made = recorder.one(":Secret", name).plain
-        assert made["metadata"] == {"name": "ci-ca", "namespace": namespace}
-        assert made["stringData"] == {"ca.crt": "cert-ci-ca"}
+    made = recorder.one(":Secret", "ci-job-ca").plain
+    assert made["metadata"] == {"name": "ci-ca", "namespace": "gitlab-runner-jobs"}
+    assert made["stringData"] == {"ca.crt": "cert-ci-ca"}
     assert outputs(recorder)["ca_secret_name"] == "ci-ca"
     assert "key-ci-ca" not in json.dumps([made.plain for made in recorder.of_type(":Secret")])
     assert secret(recorder, "ci-certificates") == {

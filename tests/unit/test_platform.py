@@ -25,7 +25,12 @@ CASES: dict[str, Any] = {
     "s3 by key": {
         "cache": {"backend": "s3", "s3": {"region": "eu-central-1", "identity": "access-key"}}
     },
-    "external": {"cache": {"backend": "external", "external": {"s3": {"bucket": "there-already"}}}},
+    "external": {
+        "cache": {
+            "backend": "external",
+            "external": {"s3": {"bucket": "there-already", "region": "eu-central-1"}},
+        }
+    },
     "own namespaces": {"namespaces": {"enable_creation": False}, "docker_daemon": DAEMON},
     "no policies": {"network": {"enable_policies": False}, "docker_daemon": DAEMON},
 }

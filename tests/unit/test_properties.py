@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.harness import deploy, without_secrets
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+lines = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1)
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 labels = st.dictionaries(
     st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True),
@@ -31,7 +32,7 @@ options = st.fixed_dictionaries(
         "job_pod_labels": labels,
         "job_pod_annotations": st.dictionaries(names, texts, max_size=3),
         "job_node_selector": labels,
-        "allowed_images": st.lists(texts.filter(bool), max_size=3),
+        "allowed_images": st.lists(lines, max_size=3),
         "poll_timeout_seconds": st.integers(30, 3600),
         "spot": st.sampled_from(["eks", "karpenter", "gke", "aks"]),
         "enable_job_disruption_budget": st.booleans(),
@@ -54,6 +55,7 @@ caches = st.sampled_from(
             "external": {
                 "s3": {
                     "bucket": "there",
+                    "region": "eu-central-1",
                     "access_key": pulumi.Output.secret(CANARIES["access_key"]),
                     "secret_key": pulumi.Output.secret(CANARIES["secret_key"]),
                 }

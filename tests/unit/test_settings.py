@@ -73,12 +73,12 @@ def test_nested_keys_are_spelled_as_the_arguments_are() -> None:
     args = parse(
         {
             **GOOD,
-            "runner": {"jobResources": {"cpuRequest": "500m"}, "jobNodeSelector": {"aB/c": "d"}},
+            "runner": {"jobResources": {"cpuRequest": "500m"}, "jobNodeSelector": {"ab/cD": "d"}},
             "allowVolumeDeletion": True,
         }
     )
     assert args["runner"]["job_resources"] == {"cpu_request": "500m"}
-    assert args["runner"]["job_node_selector"] == {"aB/c": "d"}
+    assert args["runner"]["job_node_selector"] == {"ab/cD": "d"}
     assert args["allow_volume_deletion"] is True
 
 

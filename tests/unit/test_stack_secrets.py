@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"registryMirror.password": "pass-1a2b3c4d"},
     ),
     "s3": (
-        store("s3", bucket="ci-cache"),
+        store("s3", bucket="ci-cache", region="eu-central-1"),
         {
             "cache.external.s3.accessKey": "AKIA0123456789ABCDEF",
             "cache.external.s3.secretKey": "key-0123456789abcdef",
@@ -225,6 +225,16 @@ def test_what_cannot_be_kept_secret_is_refused_as_a_secret() -> None:
         assert any(line.startswith(f"{key}: must not be a secret") for line in found)
     for text in (hidden, "hidden.example", "glrt-not-a-map"):
         assert text not in "\n".join(found)
+
+
+@pytest.mark.parametrize("key", ["runnerTokn", "runner_token"])
+def test_nobody_is_told_to_write_a_misspelt_secret_in_plain_text(key: str) -> None:
+    found = problems({**URL, key: TOKEN}, {key})
+    assert any(
+        line.startswith(f"{key}: unknown key; did you mean 'runnerToken'?") for line in found
+    )
+    assert "without --secret" not in "".join(found)
+    assert TOKEN not in "".join(found)
 
 
 def test_what_is_encrypted_beside_a_secret_is_refused_too() -> None:

@@ -1,0 +1,214 @@
+"""Every key of the executor can be reached, or is refused with its reason."""
+
+import tomllib
+from typing import Any
+
+import pytest
+from gitlab_runner_k8s import RunnerPlatform
+from gitlab_runner_k8s._extra_config import check, privileges
+from gitlab_runner_k8s._specs import GitLabRunnerSpec
+
+from tests.harness import deploy
+
+ROLES = ("", "helper_", "service_", "pod_")
+BOUNDS = [f"{kind}_{bound}" for kind in ("cpu", "memory") for bound in ("limit", "request")]
+STORAGE = [f"ephemeral_storage_{bound}" for bound in ("limit", "request")]
+TEXT: Any = "x"
+PROFILE = {"type": "RuntimeDefault"}
+CONTEXT = {
+    "privileged": False,
+    "allow_privilege_escalation": False,
+    "run_as_user": 1000,
+    "run_as_group": 1000,
+    "run_as_non_root": True,
+    "read_only_root_filesystem": True,
+    "capabilities": {"add": ["CHOWN"], "drop": ["ALL"]},
+    "proc_mount": "Default",
+    "selinux_type": "x",
+    "seccomp_profile": PROFILE,
+    "app_armor_profile": PROFILE,
+}
+MOUNT = {"name": "v", "mount_path": "/v", "sub_path": "s"}
+# Every key of `[runners.kubernetes]` in gitlab-runner 19, with a right value.
+KEYS: dict[str, Any] = {
+    **dict.fromkeys(("host", "context", "cert_file", "key_file", "ca_file", "bearer_token"), TEXT),
+    "bearer_token_overwrite_allowed": True,
+    "image": TEXT,
+    "namespace": TEXT,
+    "namespace_overwrite_allowed": "ci-.*",
+    "namespace_per_job": True,
+    "privileged": False,
+    "allow_privilege_escalation": False,
+    "cap_add": ["CHOWN"],
+    "cap_drop": ["NET_RAW"],
+    **{f"{role}{bound}": "1" for role in ROLES for bound in BOUNDS},
+    **{f"{role}{bound}": "1Gi" for role in ROLES[:-1] for bound in STORAGE},
+    **{f"{role}{bound}_overwrite_max_allowed": "2" for role in ROLES for bound in BOUNDS},
+    **{f"{role}{bound}_overwrite_max_allowed": "2Gi" for role in ROLES[:-1] for bound in STORAGE},
+    "pull_policy": ["always"],
+    "allowed_pull_policies": ["always"],
+    **{key: ["x"] for key in ("allowed_images", "allowed_services")},
+    **{key: ["1000"] for key in ("allowed_users", "allowed_groups")},
+    "image_pull_secrets": ["registry"],
+    "use_service_account_image_pull_secrets": True,
+    "helper_image": TEXT,
+    "helper_image_flavor": "alpine",
+    "helper_image_autoset_arch_and_os": True,
+    "node_selector": {"a": "b"},
+    "node_tolerations": {"a=b": "NoSchedule"},
+    "affinity": {
+        "node_affinity": {
+            "required_during_scheduling_ignored_during_execution": {
+                "node_selector_terms": [
+                    {"match_expressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
+                ]
+            }
+        },
+        "pod_anti_affinity": {
+            "preferred_during_scheduling_ignored_during_execution": [
+                {
+                    "weight": 1,
+                    "pod_affinity_term": {
+                        "topology_key": "k",
+                        "label_selector": {"match_labels": {"a": "b"}},
+                    },
+                }
+            ]
+        },
+    },
+    **dict.fromkeys(("runtime_class_name", "scheduler_name", "priority_class_name"), TEXT),
+    "node_selector_overwrite_allowed": ".*",
+    "node_tolerations_overwrite_allowed": ".*",
+    "service_account": TEXT,
+    "service_account_overwrite_allowed": ".*",
+    "automount_service_account_token": False,
+    "pod_annotations": {"a": "b"},
+    "pod_labels": {"a": "b"},
+    "pod_annotations_overwrite_allowed": ".*",
+    "pod_labels_overwrite_allowed": ".*",
+    "poll_interval": 3,
+    "poll_timeout": 180,
+    "cleanup_grace_period_seconds": 0,
+    "pod_termination_grace_period_seconds": 0,
+    "cleanup_resources_timeout": "5m",
+    "resource_availability_check_max_attempts": 0,
+    "retry_limit": 5,
+    "retry_backoff_max": 2000,
+    "retry_limits": {"exceeded quota": 10},
+    "print_pod_warning_events": True,
+    "pod_disruption_budget": True,
+    "dns_policy": "cluster-first",
+    "dns_config": {
+        "nameservers": ["10.0.0.10"],
+        "searches": ["x"],
+        "options": [{"name": "ndots", "value": "2"}],
+    },
+    "host_aliases": [{"ip": "10.0.0.1", "hostnames": ["x"]}],
+    "services": [
+        {
+            "name": "docker:dind",
+            "alias": "docker",
+            "entrypoint": ["dockerd-entrypoint.sh"],
+            "command": ["--tlsverify"],
+            "environment": ["HEALTHCHECK_TCP_PORT=2376"],
+        }
+    ],
+    "pod_security_context": {
+        "fs_group": 1,
+        "run_as_group": 1,
+        "run_as_user": 1,
+        "run_as_non_root": True,
+        "supplemental_groups": [1],
+        "selinux_type": "x",
+        "seccomp_profile": PROFILE,
+        "app_armor_profile": PROFILE,
+    },
+    **{
+        f"{role}_container_security_context": CONTEXT
+        for role in ("build", "helper", "service", "init_permissions")
+    },
+    "container_lifecycle": {
+        "post_start": {"exec": {"command": ["x"]}},
+        "pre_stop": {"http_get": {"port": 80, "http_headers": [{"name": "a", "value": "b"}]}},
+    },
+    "pod_spec": [{"name": "p", "patch": "x", "patch_type": "merge"}],
+    "logs_base_dir": "/tmp",
+    "scripts_base_dir": "/tmp",
+    "suspend_pvc_size": "10Gi",
+    "suspend_pvc_storage_class": TEXT,
+    "autoscaler": {"max_pause_pods": 1},
+    "volumes": {
+        "empty_dir": [{**MOUNT, "medium": "Memory", "size_limit": "1Gi"}],
+        "secret": [{**MOUNT, "read_only": True, "items": {"token": "path"}}],
+        "config_map": [{**MOUNT, "read_only": True, "items": {"key": "path"}}],
+        "pvc": [{**MOUNT, "name": "build-pvc-$CI_CONCURRENT_ID", "read_only": False}],
+        "host_path": [{**MOUNT, "host_path": "/mnt/x", "mount_propagation": "HostToContainer"}],
+        "csi": [{**MOUNT, "driver": "d", "fs_type": "ext4", "volume_attributes": {"a": "b"}}],
+        "nfs": [{**MOUNT, "server": "s", "path": "/p", "read_only": True}],
+    },
+}
+REASONS = ("jobs run in the runner's own cluster", "jobs get no token", "needs a ClusterRole with")
+
+
+def toml(value: Any) -> str:
+    """Return a value as inline TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {toml(item)}' for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def text(key: str, value: Any) -> str:
+    return f'[[runners]]\n[runners.kubernetes]\n"{key}" = {toml(value)}'
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_is_reached_or_refused_with_its_reason(key: str) -> None:
+    found = check(text(key, KEYS[key]))
+    if not found:
+        return
+    (problem,) = found
+    assert problem.startswith(f"kubernetes.{key}: ")
+    if "is made by this package; remove it and use" in problem:
+        argument = problem.rpartition(" use ")[2].partition(".")[0]
+        is_field = argument in GitLabRunnerSpec.model_fields
+        assert is_field or any(reason in problem for reason in REASONS), problem
+    else:
+        assert any(reason in problem for reason in REASONS), problem
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_another_type_is_refused(key: str) -> None:
+    wrong = {"x": [1]} if not isinstance(KEYS[key], dict) else [1.5]
+    assert check(text(key, wrong))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "privilege"),
+    [
+        ("build_container_security_context", {"privileged": True}, True),
+        ("service_container_security_context", {"proc_mount": "Unmasked"}, True),
+        ("helper_container_security_context", {"capabilities": {"add": ["NET_ADMIN"]}}, True),
+        ("pod_security_context", {"app_armor_profile": {"type": "Unconfined"}}, True),
+        ("cap_add", ["SYS_ADMIN"], True),
+        ("pod_spec", KEYS["pod_spec"], True),
+        ("volumes", {"host_path": KEYS["volumes"]["host_path"]}, True),
+        ("cap_add", ["CHOWN"], False),
+        ("build_container_security_context", CONTEXT, False),
+        ("poll_interval", 5, False),
+    ],
+)
+def test_the_namespace_admits_what_the_jobs_ask_for(key: str, value: Any, privilege: bool) -> None:
+    args: Any = {
+        "gitlab_url": "https://gitlab.example.com",
+        "token_secret_name": "token",
+        "runner": {"extra_config": text(key, value)},
+    }
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    labels = recorder.one(":Namespace", "ci-jobs-namespace").plain["metadata"]["labels"]
+    level = labels["pod-security.kubernetes.io/enforce"]
+    assert level == ("privileged" if privilege else "baseline")
+    assert bool(privileges(args["runner"]["extra_config"])) == privilege
+    config = recorder.one(":Release").plain["values"]["runners"]["config"]
+    assert tomllib.loads(config)["runners"][0]["kubernetes"][key] == value
