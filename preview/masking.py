@@ -15,7 +15,9 @@ _TOKENS = re.compile(
     r"\b(?:gl(?:pat|rt|rtr|dt|cbt|ptt|ft|imt|agent|soat|ffct|wt)-[\w.-]{8,}|GR1348941[\w-]{8,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{20,}|pul-[0-9a-f]{40})"
 )
-_KEYS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL)
+_KEYS = re.compile(
+    r"-----BEGIN[A-Z\s]*PRIVATE\s+KEY(?:\s+BLOCK)?-----.*?(?:-----END[A-Z\s]*-----|\Z)", re.DOTALL
+)
 _NAMES = re.compile(r"TOKEN|PASSWORD|PASSPHRASE|SECRET|CREDENTIAL|PRIVATE|_KEY$|_PAT$", re.I)
 
 
@@ -39,6 +41,14 @@ def _spellings(value: str) -> Iterable[str]:
     yield quote(value, safe="")
 
 
+def _pattern(value: str) -> str:
+    """Return what finds a value, also where its line breaks are shown as blanks."""
+    words = value.split()
+    if len(" ".join(words)) < MINIMUM:
+        return re.escape(value)
+    return r"\s+".join(map(re.escape, words))
+
+
 class Masker:
     """Replaces every given value, and what looks like a token, by `[masked]`."""
 
@@ -52,10 +62,13 @@ class Masker:
         found = {text for value in values for text in _spellings(value) if len(text) >= MINIMUM}
         # The longest first: one may be a part of another.
         ordered = sorted(found, key=lambda text: (-len(text), text))
-        self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._values = re.compile("|".join(map(_pattern, ordered))) if ordered else None
 
     def __call__(self, text: str) -> str:
-        """Return text without secrets; it never gets longer."""
+        """Return text without secrets; it never gets longer.
+
+        Give it one text from outside at a time: a private key ends where its text does.
+        """
         if self._values:
             text = self._values.sub(MASK, text)
         return _KEYS.sub(MASK, _TOKENS.sub(MASK, text))
