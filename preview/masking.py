@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
@@ -18,7 +19,20 @@ _TOKENS = re.compile(
 _KEYS = re.compile(
     r"-----BEGIN[A-Z\s]*PRIVATE\s+KEY(?:\s+BLOCK)?-----.*?(?:-----END[A-Z\s]*-----|\Z)", re.DOTALL
 )
-_NAMES = re.compile(r"TOKEN|PASSWORD|PASSPHRASE|SECRET|CREDENTIAL|PRIVATE|_KEY$|_PAT$", re.I)
+_NAMES = re.compile(
+    r"TOKEN|PASSWORD|PASSPHRASE|SECRET|CREDENTIAL|PRIVATE|KUBECONFIG|_KEY$|_PAT$", re.I
+)
+# In a file: what stands behind a secret's name, in YAML, JSON, .ini and .netrc, and what looks
+# like a token or a key by itself.
+_NAMED = re.compile(
+    r"(?:token|passw(?:or)?d|passphrase|secret|credential|private|auth|key)[\w.-]*[\"']?"
+    r"(?:[^\S\n]*[:=][^\S\n]*|[^\S\n]+)"
+    r"(?:\"((?:[^\"\\\n]|\\.)+)\"|'([^'\n]+)'|([^\s\"',]+)([^\n]*))",
+    re.I,
+)
+_OPAQUE = re.compile(r"[\w+/.~-]{20,}={0,2}")
+_HEX = re.compile(r"[0-9a-f]{32,}", re.I)
+_LONGEST_FILE = 100_000
 
 
 def named_like_secrets(environment: Mapping[str, str]) -> list[str]:
@@ -28,6 +42,43 @@ def named_like_secrets(environment: Mapping[str, str]) -> list[str]:
         for name, value in environment.items()
         if _NAMES.search(name) and len(value) >= MINIMUM
     ]
+
+
+def in_file(path: str) -> list[str]:
+    """Return what may be secret in the file of a variable; nothing where there is no such file.
+
+    These are its lines, values behind a name like `password`, and what looks like a token or a
+    key, each also as it reads without base64 or JSON's escapes. Of a long file the first 100,000
+    bytes are read.
+    """
+    try:
+        if not os.path.isfile(path):
+            return []
+        with open(path, "rb") as file:
+            text = file.read(_LONGEST_FILE).decode(errors="replace")
+    except (OSError, ValueError):
+        return []
+    found = [line.strip() for line in text.splitlines()]
+    for double, single, word, rest in _NAMED.findall(text):
+        found += [double, single, word, (word + rest).strip()]
+    found += [run for run in _OPAQUE.findall(text) if _looks_secret(run)]
+    found += [plain for value in found for plain in _decoded(value)]
+    return [value for value in dict.fromkeys(found) if len(value) >= MINIMUM]
+
+
+def _looks_secret(text: str) -> bool:
+    """Return whether a long word is of letters of both cases and digits, or hexadecimal."""
+    kinds = (str.isupper, str.islower, str.isdigit)
+    return bool(_HEX.fullmatch(text)) or all(any(map(kind, text)) for kind in kinds)
+
+
+def _decoded(value: str) -> Iterable[str]:
+    try:
+        if "\\" in value:
+            yield str(json.loads(f'"{value}"'))
+        yield base64.b64decode(value, validate=True).decode()
+    except ValueError:
+        return
 
 
 def _spellings(value: str) -> Iterable[str]:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import string
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from preview import events, note
-from preview.masking import MASK, MINIMUM, Masker, named_like_secrets
+from preview.__main__ import _masker
+from preview.masking import MASK, MINIMUM, Masker, in_file, named_like_secrets
 
 SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=MINIMUM, max_size=60).filter(
     lambda text: text.strip() and text not in MASK * 3
@@ -111,6 +113,63 @@ def test_ordinary_words_stay(text: str) -> None:
 
 def test_lines_of_a_secret_are_masked_alone() -> None:
     assert Masker(["first-line-here\nsecond-line-here\n"])("x second-line-here y") == f"x {MASK} y"
+
+
+CERTIFICATE = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIBadbadbad\n-----END EC PRIVATE KEY-----\n"
+FILES = {
+    "a kubeconfig": (
+        "apiVersion: v1\nkind: Config\nusers:\n- name: ci\n  user:\n"
+        "    token: abcdefghijkl\n    password: 'correct horse'\n    username: robot-of-ci\n"
+        f"    client-key-data: {base64.b64encode(CERTIFICATE.encode()).decode()}\n",
+        ["abcdefghijkl", "correct horse", "MHcCAQEEIBadbadbad"],
+        ["robot-of-ci", "ordinary"],
+    ),
+    "a key of a service account": (
+        json.dumps({"type": "service_account", "private_key": CERTIFICATE, "client_id": "1234567"}),
+        ["MHcCAQEEIBadbadbad", base64.b64encode(CERTIFICATE.encode()).decode()],
+        ["service_account"],
+    ),
+    "AWS credentials": (
+        "[default]\naws_access_key_id=notquiteone\n"
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\nregion = eu-central-1\n",
+        ["notquiteone", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"],
+        ["eu-central-1", "default"],
+    ),
+    "a .netrc": (
+        "machine git.example.com login robot password hunter2hunter2 port 1\n",
+        ["hunter2hunter2"],
+        ["git.example.com"],
+    ),
+    "a token alone": ("correct-horse-battery\n", ["correct-horse-battery"], []),
+    "a token among others": (
+        "https://x/?sig=Abcdefghijklmnopqrst12 0123456789abcdef0123456789abcdef\n",
+        ["Abcdefghijklmnopqrst12", "0123456789abcdef0123456789abcdef"],
+        ["https://x/"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_in_the_file_of_a_variable_is_masked(name: str, tmp_path: Path) -> None:
+    text, secrets, plain = FILES[name]
+    path = tmp_path / "KUBECONFIG"
+    path.write_text(text)
+    # By its name, and where it is only asked for.
+    for names, environment in (([], {"KUBECONFIG": str(path)}), (["MINE"], {"MINE": str(path)})):
+        mask = _masker(names, environment)
+        for secret in secrets:
+            assert mask(f"x {secret} y") == f"x {MASK} y"
+        for word in plain:
+            assert mask(f"x {word} y") == f"x {word} y"
+        assert mask(str(path)) == MASK
+
+
+@pytest.mark.parametrize(
+    "value", ["no-such-file", "x" * 5000, "with\0zero", "/dev/zero", "/usr/bin"]
+)
+def test_a_value_that_is_no_file_is_a_value(value: str) -> None:
+    assert in_file(value) == []
+    assert _masker(["MINE"], {"MINE": value})(value) == MASK
 
 
 def test_variables_named_like_secrets_are_found() -> None:
