@@ -6,6 +6,7 @@ fleets.small.runnerToken`), or stands encrypted in what it is a part of (with `-
 text it is refused.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -165,17 +166,25 @@ def parse(
     problems += _in_plain(paths, configuration, marked, file or {})
     for key in sorted({*marked, *_encrypted(file or {})} - set(own)):
         if not any(path == key or path.startswith(f"{key}.") for path in paths):
-            problems.append(
-                f"{key}: must not be a secret, for what is made of it is plain text; "
-                "set it without --secret"
-            )
             *parents, name = key.split(".")
+            problems.append(f"{key}: {_not_secret(parents, name)}")
             (_map_at(values, parents) or {}).pop(name, None)  # so that no message shows it
     args = _named(values, "", problems)
     validate(RunnerPlatformSpec, args, where, spell=camel, also=problems)
     for _, held, name in list(_secrets(args)):
         held[name] = pulumi.Output.secret(held[name])
     return cast(RunnerPlatformArgs, args)
+
+
+def _not_secret(parents: list[str], name: str) -> str:
+    """Return what is wrong with a secret that no setting keeps secret."""
+    known = sorted(camel(field) for field in RunnerPlatformSpec.model_fields)
+    if not parents and name not in known:
+        # What is misspelt was meant to be a secret: nobody is told to write it in plain text.
+        near = difflib.get_close_matches(name, known, n=1)
+        fix = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key; {fix}"
+    return "must not be a secret, for what is made of it is plain text; set it without --secret"
 
 
 def _file(stack: str, prefix: str) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import gc
 from collections.abc import Iterator
 
+# Its plugin imports this in pytest's summary otherwise. A failed update upsets Python 3.11's count
+# of recursion, and then nothing can be parsed any more.
+import hypothesis.internal.observability  # noqa: F401
 import pytest
 
 

@@ -227,6 +227,16 @@ def test_what_cannot_be_kept_secret_is_refused_as_a_secret() -> None:
         assert text not in "\n".join(found)
 
 
+@pytest.mark.parametrize("key", ["runnerTokn", "runner_token"])
+def test_nobody_is_told_to_write_a_misspelt_secret_in_plain_text(key: str) -> None:
+    found = problems({**URL, key: TOKEN}, {key})
+    assert any(
+        line.startswith(f"{key}: unknown key; did you mean 'runnerToken'?") for line in found
+    )
+    assert "without --secret" not in "".join(found)
+    assert TOKEN not in "".join(found)
+
+
 def test_what_is_encrypted_beside_a_secret_is_refused_too() -> None:
     values = {**URL, "fleets": {"small": {"runnerToken": TOKEN, "zone": "hidden-zone"}}}
     sealed = {"secure": "v1:…"}
