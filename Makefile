@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds plugin static policy wheel \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds plugin static policy bench wheel \
   check preview previewable \
   schema docs lock
 
@@ -74,6 +74,17 @@ wheel: setup ## Build the wheel, and try it in an environment of its own
 	@.cache/static-venv/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a check; MINUTES=: a part)
+	@$(if $(QUICK),,$(PY) -m lab extras)
+	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  --charts .cache/bench-venv/bin/python
+
+.cache/bench-venv/.ready: bench/requirements.txt
+	@echo "setting up the plotting library"
+	@$(PYTHON) -m venv .cache/bench-venv
+	@.cache/bench-venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 e2e: setup ## Tests on the running lab
 	@$(PY) -m lab extras
 	@$(PY) -m pytest tests/e2e $(E2E)
@@ -92,7 +103,7 @@ fmt: setup ## Format, and fix what can be fixed
 	@$(VENV)/bin/ruff check --fix .
 
 types: setup ## Strict types
-	@$(VENV)/bin/mypy components stacks lab preview tests docs
+	@$(VENV)/bin/mypy components stacks lab preview tests docs bench
 
 check: lint types test ## Everything that needs no cluster
 

@@ -29,13 +29,13 @@ def _settings() -> dict[str, Any]:
     runner["image"] = images.reference("gitlab-runner")
     runner["defaultImage"] = images.reference("docker")
     runner["helperImage"] = images.reference("docker")
-    runner["chart"] = _chart()
+    runner["chart"] = chart()
     config[f"{PROJECT}:cache"]["minio"]["image"] = images.reference("minio")
     config[f"{PROJECT}:dockerDaemon"]["image"] = images.reference("docker")
     return settings
 
 
-def _chart() -> dict[str, Any]:
+def chart() -> dict[str, Any]:
     """Return where the runner's chart is: GITLAB_RUNNER_CHART, GitLab's own, or the stand-in.
 
     The variable names a folder, an archive or an OCI reference; `name=repository` names a chart
@@ -51,8 +51,8 @@ def _chart() -> dict[str, Any]:
         stand_in = {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
         reached = helm.finds({**official, "version": _pins.CHART_VERSION})
         chosen.write_text(json.dumps(official if reached else stand_in))
-    chart: dict[str, Any] = json.loads(chosen.read_text())
-    return chart
+    named: dict[str, Any] = json.loads(chosen.read_text())
+    return named
 
 
 def write_workspace(changes: dict[str, Any] | None = None) -> Path:
@@ -126,8 +126,8 @@ def up() -> None:
     registry.up()
     gitlab.up()
     mode = engine.provider_mode()
-    chart = _chart()["chart"].replace(str(ROOT / "lab/chart/gitlab-runner"), "stand-in")
-    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {chart}; runner: stand-in)")
+    shown = chart()["chart"].replace(str(ROOT / "lab/chart/gitlab-runner"), "stand-in")
+    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {shown}; runner: stand-in)")
     with engine.providers(mode, KUBECONFIG) as environment:
         stack = select(environment)
         with step("pulumi up"):

@@ -16,6 +16,7 @@ from lab.paths import ROOT
 
 SAMPLE = ROOT / "lab/sample"
 JOB = "build"
+_BUILD = re.compile(r"\bdocker (buildx )?build ")
 _CHANGED = ("src/app.c", b'"eight queens"', b'"eight queens, changed"')
 
 
@@ -34,7 +35,7 @@ class Build:
 def read_trace(result: Result) -> Build:
     """Count a build's steps, and those that the builder itself says it reused."""
     commands = [line for line in result.trace if line.text.startswith("$ ")]
-    starts = [n for n, line in enumerate(commands) if "docker build" in line.text]
+    starts = [n for n, line in enumerate(commands) if _BUILD.search(line.text)]
     if not starts:
         raise LabError(f"the job ran no docker build:\n{result.text[-2000:]}")
     begin, end = commands[starts[0]], commands[starts[0] + 1]

@@ -331,6 +331,17 @@ def _version_over_tls(kind: daemon.Kind) -> list[str]:
     return ["docker", address, "--tlsverify", *daemon.flags(kind.client_certs_path), "version"]
 
 
+def _gc_rule(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule of BuildKit's as dockerd reads it: sizes as text, age as a filter.
+
+    dockerd passes over keys that it does not know: a rule whose only one is such a key removes
+    all of the cache, a minute after each build.
+    """
+    rule = {key: str(value) if key.endswith("Space") else value for key, value in policy.items()}
+    age = rule.pop("keepDuration", None)
+    return {**rule, "filter": [f"unused-for={age}"]} if age else rule
+
+
 def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[str, Any]:
     """Return the daemon's configuration: limits of the build cache and logs, and registries."""
     volume = int(quantity(spec.volume_size))
@@ -338,12 +349,8 @@ def daemon_json(spec: SharedDockerDaemonSpec, mirrors: Sequence[str]) -> dict[st
         "builder": {
             "gc": {
                 "enabled": True,
-                # The daemon reads sizes as text.
                 "policy": [
-                    {
-                        key: str(value) if key.endswith("Space") else value
-                        for key, value in policy.items()
-                    }
+                    _gc_rule(policy)
                     for policy in daemon.gc_policies(
                         volume, spec.build_cache_percent, spec.build_cache_keep_hours
                     )

@@ -56,7 +56,7 @@ def _program() -> None:
         "image": images.reference("gitlab-runner"),
         "default_image": images.reference("docker"),
         "helper_image": images.reference("docker"),
-        "chart": up._chart(),
+        "chart": up.chart(),
         "pull_policy": "if-not-present",
     }
     platform = RunnerPlatform(

@@ -227,3 +227,12 @@ def test_a_rootless_daemon_builds_and_runs(select: Select, interfaces: None) -> 
     kept = Started(build(0)).end()
     assert kept.succeeded, kept.text
     assert "CACHED" in kept.text
+
+
+def test_the_daemon_reads_every_rule_of_its_build_cache() -> None:
+    """A key that it does not know would be passed over, and the rule would remove everything."""
+    shown = exec_in(DOCKER, "statefulset/gitlab-runner-docker", "docker buildx inspect default")
+    rules = re.split(r"GC Policy rule#\d+:", shown)[1:]
+    assert len(rules) == 3
+    assert "Keep Duration: 1440h" in rules[0]
+    assert all("Max Used Space:" in rule for rule in rules[1:])

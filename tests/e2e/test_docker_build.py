@@ -188,7 +188,7 @@ def _program() -> None:
         "maximum_job_timeout_seconds": 600,
         "enable_privileged_services": True,
         "egress_cidrs": ["10.0.0.0/8"],
-        "chart": up._chart(),
+        "chart": up.chart(),
         # A daemon cannot keep its layers on the layers of its own container.
         "extra_config": "[[runners]]\n[[runners.kubernetes.volumes.empty_dir]]\n"
         'name = "docker"\nmount_path = "/var/lib/docker"\n',

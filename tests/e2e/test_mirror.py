@@ -4,7 +4,6 @@ The tests run in the order of this file: the last one takes that registry away.
 """
 
 import json
-import shutil
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -153,17 +152,6 @@ def _push_images() -> None:
             registry._push(base, archive, "library/tool", tag)
 
 
-def _give_volumes_back() -> None:
-    """Empty the volumes that the mirror had: the lab has few, and uses none twice by itself."""
-    for item in json.loads(cluster.kubectl("get", "pv", "-o", "json"))["items"]:
-        if item["spec"].get("claimRef", {}).get("namespace") == NAMESPACE:
-            folder = Path(item["spec"]["local"]["path"])
-            shutil.rmtree(folder)
-            folder.mkdir()
-            patch = '[{"op": "remove", "path": "/spec/claimRef"}]'
-            cluster.kubectl("patch", "pv", item["metadata"]["name"], "--type=json", "-p", patch)
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Return the stack of a mirror that is up, with a job's pod that uses it."""
@@ -187,7 +175,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             selected.destroy()
             selected.workspace.remove_stack("test")
             cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
-            _give_volumes_back()
+            cluster.give_volumes_back(NAMESPACE)
 
 
 def in_job(*command: str) -> str:

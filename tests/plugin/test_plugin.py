@@ -32,7 +32,7 @@ def arguments(concurrent: int) -> Any:
             "default_image": image,
             "helper_image": image,
             "pull_policy": "if-not-present",
-            "chart": up._chart(),
+            "chart": up.chart(),
             "concurrent": concurrent,
         },
         "cache": {

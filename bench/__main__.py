@@ -1,0 +1,79 @@
+"""`make bench`: measures, keeps the raw data, and writes the report of it."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import plan, report
+from bench.data import Data, Record
+from bench.run import journal_path, run
+from lab.console import LabError, fail, say
+from lab.paths import ROOT
+
+_DOCS = ROOT / "docs"
+_RAW = _DOCS / "benchmarks/full.json"
+
+
+def signs(data: Data) -> list[str]:
+    """Return which ratios have the wrong sign; times themselves depend on the machine."""
+    wrong = []
+    for way, situation in (("shared", "nothing"), ("shared", "source"), ("registry", "nothing")):
+        base = plan.Cell("1g", "compiled", "baseline", "nothing")
+        ratio = data.ratio(base, plan.Cell("1g", "compiled", way, situation))
+        if ratio is None:
+            wrong.append(f"{way}, {situation}: was not measured")
+        elif ratio <= 1:
+            wrong.append(f"{way}, {situation}: is not faster than the baseline ({ratio:.2f}×)")
+    return wrong
+
+
+def _publish(records: list[Record], charts: Path) -> None:
+    data = Data(records)
+    _RAW.parent.mkdir(parents=True, exist_ok=True)
+    rows = ",\n".join(json.dumps(record) for record in records)
+    _RAW.write_text(f'{{"records": [\n{rows}\n]}}\n')
+    report.write(data, _DOCS / "benchmarks.md")
+    command = [charts, "-m", "bench.charts", _RAW, _RAW.parent]
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+    say(f"  wrote {_DOCS / 'benchmarks.md'} and its pictures")
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--quick", action="store_true", help="a few cells, and their signs alone")
+    parser.add_argument("--minutes", type=float, help="stop after so many; go on the next time")
+    parser.add_argument("--report", action="store_true", help="only write the report anew")
+    parser.add_argument("--charts", type=Path, default=Path(sys.executable), help="python with it")
+    given = parser.parse_args()
+    if given.report:
+        journal = journal_path(quick=False)
+        if journal.exists():
+            records = [json.loads(line) for line in journal.read_text().splitlines()]
+        else:
+            records = Data.read(_RAW).records
+        _publish(records, given.charts)
+        return 0
+    if given.quick:
+        journal_path(quick=True).unlink(missing_ok=True)
+    minutes = given.minutes or (4 * plan.QUICK_MINUTES if given.quick else 4 * plan.FULL_MINUTES)
+    records, is_whole = run(quick=given.quick, minutes=minutes)
+    if given.quick:
+        if wrong := signs(Data(records)):
+            raise LabError("the measurements make no sense:\n  - " + "\n  - ".join(wrong))
+        say("  warm builds reused layers, and every ratio has the right sign")
+        return 0
+    _publish(records, given.charts)
+    if is_whole:
+        journal_path(quick=False).unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        fail(str(error))
+        sys.exit(1)

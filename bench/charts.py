@@ -1,0 +1,214 @@
+"""Draws the report's pictures as SVG; it runs where bench/requirements.txt is installed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+
+from bench import plan
+from bench.data import MAIN, Data
+from bench.report import PARTS, parts
+from bench.stats import seconds_text
+
+# Readable on white and on dark alike.
+INK, GRID = "#7a828e", "#7a828e40"
+COLD, WARM, BEST, OTHER = "#c4554d", "#4a7fc1", "#2f9e6e", "#b08a3e"
+_COLOURS = ("#9aa4b2", "#c4554d", "#d8893b", "#b08a3e", "#2f9e6e", "#4a7fc1", "#8463a9", "#5aa7a7")
+
+mpl.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "bench",
+        "font.family": "sans-serif",
+        "font.size": 11,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": GRID,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "legend.frameon": False,
+    }
+)
+
+
+def _save(figure: Any, path: Path) -> None:
+    # No date: the same data gives the same file.
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _colour(way: plan.Way) -> str:
+    if way.key == "limit":
+        return INK
+    if way.fleet in {"shared", "buildkit"}:
+        return BEST
+    return COLD if way.keeps == "nothing" else OTHER
+
+
+def _bars(axes: Any, names: list[str], values: list[Any], colours: list[str]) -> None:
+    medians = [value.median for value in values]
+    errors = [
+        [value.median - value.low for value in values],
+        [value.high - value.median for value in values],
+    ]
+    places = range(len(names))
+    axes.barh(places, medians, color=colours, height=0.66)
+    axes.errorbar(medians, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            f"{seconds_text(value.median)} s",
+            (value.high, place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(list(places), names)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+
+
+def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
+    network, workload = MAIN
+    found = []
+    for way in data.ways(network, workload):
+        chosen = "nothing" if way.keeps == "nothing" else situation
+        value = data.seconds(plan.Cell(network, workload, way.key, chosen))
+        if value:
+            found.append((way, value))
+    return [way for way, _ in found], [value for _, value in found]
+
+
+def readme(data: Data, path: Path) -> None:
+    """Draw the README's figure: one source line changed, seconds of `docker build`."""
+    ways, values = _situation(data, "source")
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(ways) + 0.9))
+    _bars(axes, [way.short for way in ways], values, [_colour(way) for way in ways])
+    axes.set_xlabel("seconds of docker build, one source line changed (median, least to greatest)")
+    axes.set_xlim(0, max(value.high for value in values) * 1.15)
+    axes.xaxis.grid(visible=True, color=GRID)
+    axes.set_axisbelow(True)
+    _save(figure, path)
+
+
+def situations(data: Data, path: Path) -> None:
+    """Draw every situation of the compiled program, on a logarithmic scale."""
+    network, workload = MAIN
+    ways = data.ways(network, workload)
+    figure, axes = plt.subplots(figsize=(9, 4.6))
+    width = 0.86 / max(1, len(ways))
+    for number, way in enumerate(ways):
+        places, heights = [], []
+        for place, situation in enumerate(plan.SITUATIONS):
+            value = data.seconds(plan.Cell(network, workload, way.key, situation))
+            if value:
+                places.append(place - 0.43 + width * (number + 0.5))
+                heights.append(value.median)
+        colour = plt.get_cmap("tab10")(number % 10)
+        axes.bar(places, heights, width=width * 0.9, label=way.short, color=colour)
+    axes.set_yscale("log")
+    axes.set_ylabel("seconds of docker build (median)")
+    axes.set_xticks(range(len(plan.SITUATIONS)), list(plan.SITUATIONS.values()))
+    axes.yaxis.grid(visible=True, color=GRID)
+    axes.set_axisbelow(True)
+    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    _save(figure, path)
+
+
+def time_goes(data: Data, path: Path) -> None:
+    """Draw where a job's time goes, way by way, one source line changed."""
+    network, workload = MAIN
+    rows = []
+    for way in data.ways(network, workload):
+        chosen = "nothing" if way.keeps == "nothing" else "source"
+        if way.fleet and (found := parts(data, plan.Cell(network, workload, way.key, chosen))):
+            rows.append((way, found))
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.6))
+    left = [0.0] * len(rows)
+    for number, part in enumerate(PARTS):
+        widths = [found[part] for _, found in rows]
+        axes.barh(
+            range(len(rows)),
+            widths,
+            left=left,
+            height=0.66,
+            label=part,
+            color=_COLOURS[number % len(_COLOURS)],
+        )
+        left = [before + more for before, more in zip(left, widths, strict=True)]
+    axes.set_yticks(range(len(rows)), [way.short for way, _ in rows])
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.set_xlabel("seconds of the job (mean)")
+    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.4, -0.25))
+    _save(figure, path)
+
+
+def at_once(data: Data, path: Path) -> None:
+    """Draw how long it takes until all of several jobs are done."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    for key, colour in (("baseline", COLD), ("shared", BEST)):
+        found = sorted(
+            (record["jobs"], record["wall_seconds"]) for record in data.of_kind("at once", way=key)
+        )
+        if found:
+            jobs, seconds = zip(*found, strict=True)
+            axes.plot(jobs, seconds, marker="o", color=colour, label=plan.way(key).short)
+    axes.set_xlabel("jobs at once, small service")
+    axes.set_ylabel("seconds until all are done")
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, color=GRID)
+    axes.legend()
+    _save(figure, path)
+
+
+def disk(data: Data, path: Path) -> None:
+    """Draw how the volumes grow, with and without collection."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    names = {"docker": ("collection not in reach", COLD), "tight": ("collection in reach", BEST)}
+    for role, (name, colour) in names.items():
+        for record in data.of_kind("disk", daemon=role):
+            used = [(value - record["used_bytes"][0]) / 1e9 for value in record["used_bytes"]]
+            builds = [number * record["every"] for number in range(len(used))]
+            settled = (record["settled_bytes"] - record["used_bytes"][0]) / 1e9
+            axes.plot(builds, used, marker="o", markersize=3, color=colour, label=name)
+            axes.plot(
+                [builds[-1], builds[-1] + record["every"]],
+                [used[-1], settled],
+                linestyle="--",
+                color=colour,
+            )
+    axes.set_xlabel("builds, a new layer each (dashed: a minute later)")
+    axes.set_ylabel("GB more than before")
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, color=GRID)
+    axes.legend()
+    _save(figure, path)
+
+
+PICTURES = {
+    "readme": readme,
+    "situations": situations,
+    "time": time_goes,
+    "at-once": at_once,
+    "disk": disk,
+}
+
+
+def main() -> None:
+    """Draw all pictures of a file of raw data into a folder."""
+    data, folder = Data.read(Path(sys.argv[1])), Path(sys.argv[2])
+    for name, draw in PICTURES.items():
+        draw(data, folder / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""The whole measurement: resumable, in rounds that are shuffled, with progress on the way."""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import bases, extras, measure, plan, stack
+from bench.data import MAIN, Record
+from lab import cluster
+from lab.console import LabError, say
+
+_GUESS = 20.0
+
+
+def wanted(quick: bool) -> Callable[[plan.Cell], int]:
+    """Return how often each cell is wanted in a full or a quick run."""
+    rules = plan.QUICK_RULES if quick else plan.RULES
+    return lambda cell: plan.repetitions(cell, rules)
+
+
+class OutOfTime(Exception):
+    """The time that was given is used up; what was measured is kept."""
+
+
+class Journal:
+    """Everything that was measured, a line of JSON each; a later run goes on with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.records: list[Record] = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
+
+    def add(self, record: Record) -> None:
+        """Keep a record."""
+        record = {**record, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.records.append(record)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def has(self, **fields: Any) -> bool:
+        """Tell whether there is a record with some fields."""
+        return any(
+            all(record.get(key) == value for key, value in fields.items())
+            for record in self.records
+        )
+
+    def done(self) -> Counter[plan.Cell]:
+        """Return how often each cell was measured."""
+        return Counter(cell_of(record) for record in self.records if record["kind"] == "build")
+
+
+def cell_of(record: Record) -> plan.Cell:
+    """Return the cell of a record of a build."""
+    return plan.Cell(record["network"], record["workload"], record["way"], record["situation"])
+
+
+def problems(cell: plan.Cell, sample: Record) -> list[str]:
+    """Return what is wrong with a build: a warm one that reused nothing is no measurement."""
+    wrong = []
+    if plan.must_reuse(cell) and not sample["reused"]:
+        wrong.append(f"{cell.name}: reused 0 of {sample['steps']} steps; the cache does not work")
+    if plan.must_restore(cell) and not sample["restored"]:
+        wrong.append(f"{cell.name}: the job did not get its cache: from the store")
+    if plan.way(cell.way).keeps == "nothing" and sample["reused"]:
+        wrong.append(f"{cell.name}: reused {sample['reused']} steps, and should know of none")
+    return wrong
+
+
+def schedule(
+    count_of: Callable[[plan.Cell], int], done: Counter[plan.Cell], ways: Sequence[plan.Way]
+) -> Iterator[tuple[str, list[tuple[str, str, list[plan.Cell]]]]]:
+    """Return what is still to do: network by network, round by round.
+
+    Args:
+        count_of: How often each cell is wanted.
+        done: How often each was measured.
+        ways: The ways that can be measured here.
+
+    Yields:
+        A network and a round: pairs of workload and way, shuffled, with their cells in the order
+        of the situations.
+    """
+    keys = {way.key for way in ways}
+    todo = {cell: count_of(cell) for cell in plan.cells() if cell.way in keys and count_of(cell)}
+    for network in plan.NETWORKS:
+        for number in range(max(todo.values(), default=0)):
+            pairs: dict[tuple[str, str], list[plan.Cell]] = {}
+            for cell, count in todo.items():
+                if cell.network == network.key and done[cell] <= number < count:
+                    pairs.setdefault((cell.workload, cell.way), []).append(cell)
+            order = [(*pair, pairs[pair]) for pair in sorted(pairs)]
+            random.Random(number).shuffle(order)
+            if order:
+                yield network.key, order
+
+
+class Progress:
+    """Says what was done, and when it will all be."""
+
+    def __init__(self, records: Sequence[Record], total: int, minutes: float) -> None:
+        self._known: dict[tuple[str, str, str], list[float]] = {}
+        self._start, self._deadline = time.monotonic(), time.monotonic() + minutes * 60
+        self.total, self.count = total, 0
+        for record in records:
+            if record["kind"] == "build":
+                self._learn(cell_of(record), record["wall_seconds"])
+
+    def _learn(self, cell: plan.Cell, seconds: float) -> None:
+        for key in ((cell.workload, cell.way, cell.situation), (cell.workload, cell.way, "")):
+            self._known.setdefault(key, []).append(seconds)
+
+    def guess(self, cell: plan.Cell) -> float:
+        """Return how long a cell may take, by what the like took."""
+        for key in ((cell.workload, cell.way, cell.situation), (cell.workload, cell.way, "")):
+            if known := self._known.get(key):
+                return sum(known) / len(known)
+        return _GUESS
+
+    def check(self) -> None:
+        """Raise OutOfTime where the time is used up."""
+        if time.monotonic() > self._deadline:
+            raise OutOfTime
+
+    def tell(self, cell: plan.Cell, sample: Record, left: Sequence[plan.Cell]) -> None:
+        """Print a line about a build."""
+        self._learn(cell, sample["wall_seconds"])
+        self.count += 1
+        minutes = sum(map(self.guess, left)) / 60
+        seconds = sample["seconds"]
+        say(
+            f"  [{self.count}/{self.total}] {cell.name:<44} build {seconds['build']:6.2f} s,"
+            f" job {seconds['job']:6.2f} s, reused {sample['reused']}/{sample['steps']}"
+            f"  (about {minutes:.0f} min left)"
+        )
+
+
+class Run:
+    """One run on the platform that is up."""
+
+    def __init__(self, bench: stack.Bench, journal: Journal, minutes: float, quick: bool) -> None:
+        self.bench, self.journal, self.quick = bench, journal, quick
+        self.wanted = wanted(quick)
+        self.ways = [way for way in plan.WAYS if not way.needs_image or stack.has_buildkit()]
+        self.bank = measure.Bank(bench, f"{int(time.time()):x}")
+        left = self._left()
+        self.progress = Progress(journal.records, len(left), minutes)
+
+    def _left(self) -> list[plan.Cell]:
+        done = self.journal.done()
+        keys = {way.key for way in self.ways}
+        return [
+            cell
+            for cell in plan.cells()
+            if cell.way in keys
+            for _ in range(self.wanted(cell) - done[cell])
+        ]
+
+    def _build(self, cell: plan.Cell, kind: str = "build") -> Record:
+        way, workload = plan.way(cell.way), plan.workload(cell.workload)
+        project, is_new = self.bank.project(way, workload)
+        if is_new and kind != "first" and way.keeps != "nothing":
+            # What a later build may find. It is kept, too: it is what a cold cache costs.
+            self._build(plan.Cell(cell.network, cell.workload, cell.way, "nothing"), "first")
+        self.progress.check()
+        start = time.monotonic()
+        sample = self.bank.build(project, cell.situation)
+        sample["wall_seconds"] = round(time.monotonic() - start, 3)
+        place = {"network": cell.network, "workload": cell.workload, "way": cell.way}
+        situation = "first" if kind == "first" else cell.situation
+        if kind != "first" and (wrong := problems(cell, sample)):
+            raise LabError("\n".join(wrong))
+        self.journal.add({"kind": kind, **place, "situation": situation, **sample})
+        if kind == "build":
+            self.progress.tell(cell, sample, self._left())
+        return sample
+
+    def cells(self, networks: Sequence[str]) -> None:
+        """Measure every cell of some networks that is still wanted."""
+        for network, order in schedule(self.wanted, self.journal.done(), self.ways):
+            if network in networks:
+                self._shape(plan.network(network))
+                for _, _, cells in order:
+                    for cell in cells:
+                        self._build(cell)
+
+    def _shape(self, network: plan.Network) -> None:
+        rates = {"outside": network.outside, "mirror": network.inside, "store": network.inside}
+        for role, rate in rates.items():
+            self.bench.pods[role].link.shape(rate)
+
+    def extras(self) -> None:
+        """Measure what is not about one build."""
+        self._shape(plan.network("1g"))
+        for count in extras.AT_ONCE:
+            for key in ("shared", "baseline"):
+                if not self.journal.has(kind="at once", way=key, jobs=count):
+                    self.progress.check()
+                    taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
+                    self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
+                    say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
+        for role in ("docker", "tight"):
+            if not self.journal.has(kind="disk", daemon=role):
+                self.progress.check()
+                say(f"  {extras.DISK_BUILDS} builds on the daemon '{role}' ...")
+                grown = extras.disk(self.bench, role)
+                self.journal.add({"kind": "disk", "daemon": role, **grown})
+                if role == "docker":
+                    # The collector has just run: what is warm must still be.
+                    self._build(plan.Cell(*MAIN, "shared", "source"), "rested")
+        if not self.journal.has(kind="fleets", fleets=extras.FLEETS[-1]):
+            self.progress.check()
+            for taken in extras.fleets():
+                say(f"  {taken['fleets']} fleets: {taken['seconds']}")
+                self.journal.add({"kind": "fleets", **taken})
+
+    def everything(self) -> None:
+        """Measure all that is wanted; the versions first."""
+        self.journal.add(
+            {
+                "kind": "versions",
+                "versions": measure.versions(self.bench),
+                "ways": [way.key for way in self.ways],
+            }
+        )
+        self.cells(["1g"])
+        if not self.quick:
+            self.extras()
+            self.cells(["100m", "uplink"])
+
+
+def run(*, quick: bool, minutes: float) -> tuple[list[Record], bool]:
+    """Measure; return all records and whether nothing is left to measure.
+
+    Raises:
+        LabError: the lab does not run, a build failed, or a warm build reused nothing.
+    """
+    if not cluster.runs():
+        raise LabError("the lab is not running; run 'make up' first")
+    journal = Journal(journal_path(quick))
+    measured = {cell.workload for cell in plan.cells() if wanted(quick)(cell)}
+    bases.prepare({plan.workload(key).base for key in measured})
+    with stack.platform() as bench:
+        session = Run(bench, journal, minutes, quick)
+        say(f"measuring: {session.progress.total} builds")
+        try:
+            session.everything()
+        except OutOfTime:
+            say(f"  {minutes:.0f} minutes are used up: the same command goes on from here")
+            return journal.records, False
+    return journal.records, True
+
+
+def journal_path(quick: bool) -> Path:
+    """Return the file of what is being measured."""
+    return bases.FOLDER / ("quick.jsonl" if quick else "full.jsonl")

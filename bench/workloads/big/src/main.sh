@@ -1,0 +1,3 @@
+#!/bin/sh
+. /opt/src/version.sh
+wc -l /opt/index

@@ -1,0 +1,3 @@
+"""What a release changes."""
+
+# version 0

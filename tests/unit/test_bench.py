@@ -1,0 +1,291 @@
+"""The benchmark's pure parts: what is planned, read from traces, and written."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from bench import plan, report, stats, trace
+from bench.__main__ import signs
+from bench.data import Data
+from bench.measure import Project, Sources
+from bench.run import Journal, problems, schedule
+from lab.jobs.model import Line
+
+TRACE = """Using Kubernetes namespace: jobs
+$ docker load --input x
+$ docker build --progress=plain --tag app .
+#1 [internal] load build definition from Dockerfile
+#1 DONE 0.1s
+#2 [internal] load metadata for registry/base:12
+#2 DONE 0.2s
+#4 [dependencies 1/3] FROM registry/base:12@sha256:00
+#4 DONE 3.0s
+#5 [dependencies 2/3] COPY deps/ .
+#5 CACHED
+#6 [dependencies 3/3] RUN make
+#6 0.3 cc
+#6 DONE 9.0s
+#7 exporting to image
+#7 DONE 0.5s
+$ docker push --quiet app
+$ echo done
+done"""
+LINES = [Line(float(n), text) for n, text in enumerate(TRACE.splitlines())]
+
+
+def test_the_commands_of_a_script_are_told_apart() -> None:
+    assert trace.commands(LINES) == {"build": 14.0, "push": 1.0, "other": 1.0}
+
+
+def test_the_time_of_each_part_is_the_builders_own_word() -> None:
+    assert trace.phases(LINES) == {
+        "read the Dockerfile": 0.1,
+        "ask the registry for the base image": 0.2,
+        "pull the base image": 3.0,
+        "steps": 9.0,
+        "export the image": 0.5,
+    }
+
+
+def test_the_first_word_and_the_first_step_are_found() -> None:
+    assert trace.until_first_step(LINES) == {"builder": 3.0, "step": 7.0}
+    assert trace.until_first_step(LINES[:2]) == {}
+
+
+def test_a_spread_is_the_median_and_the_extremes() -> None:
+    assert stats.spread([3, 1, 10]) == stats.Spread(3, 1, 10, 3)
+    with pytest.raises(ValueError, match="nothing"):
+        stats.spread([])
+
+
+@pytest.mark.parametrize(("value", "text"), [(33.6, "34×"), (3.44, "3.4×"), (0.5, "0.50×")])
+def test_ratios_for_people(value: float, text: str) -> None:
+    assert stats.ratio_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (1500, "1.5 kB"), (101e6, "101 MB"), (2.5e9, "2.5 GB")]
+)
+def test_bytes_for_people(value: float, text: str) -> None:
+    assert stats.bytes_text(value) == text
+
+
+def test_every_way_is_measured_five_times_on_the_main_workload() -> None:
+    for way in plan.WAYS:
+        counts = {
+            situation: plan.repetitions(plan.Cell("1g", "compiled", way.key, situation))
+            for situation in plan.SITUATIONS
+        }
+        assert counts["nothing"] == 5
+        if way.keeps != "nothing":
+            assert counts["source"] == 5
+            assert all(counts.values()), way.key
+
+
+def test_every_workload_and_network_is_measured() -> None:
+    measured = {(cell.network, cell.workload) for cell in plan.cells() if plan.repetitions(cell)}
+    assert {("1g", workload.key) for workload in plan.WORKLOADS} <= measured
+    assert {network for network, _ in measured} == {network.key for network in plan.NETWORKS}
+
+
+def test_every_rule_names_what_there_is() -> None:
+    cells = set(plan.cells())
+    for rule in (*plan.RULES, *plan.QUICK_RULES):
+        for way in rule.ways:
+            for situation in rule.situations:
+                assert plan.Cell(rule.network, rule.workload, way, situation) in cells, rule
+
+
+def test_the_baseline_is_measured_wherever_another_way_is() -> None:
+    for cell in plan.cells():
+        if plan.repetitions(cell):
+            base = plan.Cell(cell.network, cell.workload, "baseline", "nothing")
+            assert plan.repetitions(base), cell
+
+
+def test_the_quick_run_measures_what_its_signs_are_of() -> None:
+    quick = {cell for cell in plan.cells() if plan.repetitions(cell, plan.QUICK_RULES)}
+    assert {cell.way for cell in quick} == {"baseline", "registry", "shared", "limit"}
+
+
+@pytest.mark.parametrize("workload", plan.WORKLOADS, ids=lambda workload: workload.key)
+def test_a_change_reaches_the_file_that_it_is_of(workload: plan.Workload) -> None:
+    one = Sources("one", "one", "one").files(workload)
+    source = Sources("two", "one", "one").files(workload)
+    dependency = Sources("one", "two", "one").files(workload)
+    assert "Dockerfile" in one
+    assert {name for name in one if one[name] != source[name]} == {workload.source_file}
+    assert {name for name in one if one[name] != dependency[name]} == {workload.dependency_file}
+
+
+def test_a_project_changes_what_the_situation_says() -> None:
+    project = Project(plan.way("shared"), plan.workload("compiled"), "run")
+    start = project.main
+    assert project.change("nothing") == start
+    branch = project.change("branch")
+    assert branch.branch != "main"
+    assert branch.source != start.source
+    assert project.main == start
+    assert project.change("base").base != start.base
+    assert (project.main.source, project.main.dependency) == (start.source, start.dependency)
+
+
+def test_two_ways_share_nothing() -> None:
+    workload = plan.workload("compiled")
+    projects = [Project(way, workload, f"run-{way.key}") for way in plan.WAYS]
+    for what in ("tag", "image", "base"):
+        assert len({getattr(project, what) for project in projects}) == len(projects)
+
+
+def test_rounds_go_on_where_they_were_interrupted() -> None:
+    cell = plan.Cell("1g", "compiled", "shared", "nothing")
+    other = plan.Cell("1g", "compiled", "limit", "source")
+    wanted = {cell: 3, other: 1}
+
+    def left(done: Counter[plan.Cell]) -> list[plan.Cell]:
+        rounds = schedule(lambda one: wanted.get(one, 0), done, plan.WAYS)
+        return [one for _, order in rounds for _, _, cells in order for one in cells]
+
+    assert Counter(left(Counter())) == Counter({cell: 3, other: 1})
+    assert left(Counter({cell: 2, other: 1})) == [cell]
+    assert left(Counter({cell: 3, other: 1})) == []
+
+
+def test_a_way_that_cannot_run_here_is_left_out() -> None:
+    ways = [way for way in plan.WAYS if not way.needs_image]
+    rounds = schedule(plan.repetitions, Counter(), ways)
+    assert "buildkit" not in {way for _, order in rounds for _, way, _ in order}
+
+
+def test_the_journal_remembers(tmp_path: Any) -> None:
+    path = tmp_path / "run.jsonl"
+    place = {"network": "1g", "workload": "big", "way": "shared", "situation": "base"}
+    Journal(path).add({"kind": "build", **place})
+    again = Journal(path)
+    assert again.done() == Counter({plan.Cell(**place): 1})
+    assert again.has(kind="build", way="shared")
+    assert not again.has(kind="disk")
+
+
+def test_a_warm_build_that_reused_nothing_is_a_failure() -> None:
+    sample = {"reused": 0, "steps": 8, "restored": False}
+    warm = plan.Cell("1g", "compiled", "shared", "source")
+    (text,) = problems(warm, sample)
+    assert "reused 0 of 8" in text
+    assert problems(warm, {**sample, "reused": 3}) == []
+    cached = plan.Cell("1g", "compiled", "dependencies", "nothing")
+    assert "did not get its cache" in problems(cached, sample)[0]
+    cold = plan.Cell("1g", "compiled", "baseline", "nothing")
+    assert problems(cold, sample) == []
+    assert "should know of none" in problems(cold, {**sample, "reused": 1})[0]
+
+
+def record(way: str, situation: str, build: float, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "build",
+        "network": "1g",
+        "workload": "compiled",
+        "way": way,
+        "situation": situation,
+        "seconds": {
+            "job": build + 4,
+            "prepare": 2.0,
+            "get_sources": 0.5,
+            "build": build,
+            "push": 1.0,
+            "other": 0.0,
+        },
+        "until": {"builder": 2.6, "step": 2.8},
+        "phases": {"pull the base image": build, "steps": build},
+        "bytes": {"outside": {"out": 1_000_000, "in": 2_000}},
+        "cpu_seconds": {"job": 1.0, "docker": 0.36},
+        "peak_bytes": {"job": 50_000_000, "docker": 100_000_000},
+        "steps": 8,
+        "reused": 8,
+        **more,
+    }
+
+
+RECORDS = [
+    {"kind": "versions", "versions": {"docker": "28"}, "ways": []},
+    *(record("baseline", "nothing", value) for value in (39.0, 40.0, 42.0)),
+    record("limit", "nothing", 1.0),
+    record("limit", "dependency", 24.0),
+    record("shared", "nothing", 1.1),
+    record("shared", "source", 2.0),
+    record("shared", "dependency", 25.0),
+    record("layers", "source", 80.0),
+    record("registry", "nothing", 10.0),
+    {
+        "kind": "at once",
+        "way": "shared",
+        "jobs": 2,
+        "wall_seconds": 7.5,
+        "peak_bytes": {"job": 5_000_000},
+    },
+    {
+        "kind": "disk",
+        "daemon": "tight",
+        "builds": 50,
+        "every": 5,
+        "layer_bytes": 16_000_000,
+        "used_bytes": [100_000_000, 700_000_000],
+        "settled_bytes": 400_000_000,
+    },
+    {
+        "kind": "fleets",
+        "fleets": 5,
+        "resources": 61,
+        "seconds": {"preview": 3.0, "up": 20.0, "up, unchanged": 9.0},
+    },
+]
+
+
+def test_the_report_is_made_of_the_data() -> None:
+    text = report.markdown(Data(RECORDS))
+    assert "| 1. docker daemon per job, no cache | **40.0** <sub>39.0–42.0, n=3</sub> |" in text
+    assert "takes **40.0 s** with a daemon per job and **2.00 s** with the shared daemon" in text
+    assert "**20×** faster" in text
+    assert "| shared daemon | – | " not in text
+    assert "| collection in reach | 800 MB | 600 MB | 300 MB |" in text
+    assert "| 5 | 61 | 3.00 | 20.0 | 9.00 |" in text
+    assert "| docker | 28 |" in text
+
+
+def test_the_targets_are_judged_by_the_numbers() -> None:
+    found = {title: (text, good) for title, text, good in report.targets(Data(RECORDS))}
+    assert list(found.values()) == [("1.1×", True), ("36×", True), ("2.80 s", True)]
+    slow = [*RECORDS, *(record("shared", "nothing", 9.0) for _ in range(3))]
+    assert [good for _, _, good in report.targets(Data(slow))] == [False, False, True]
+
+
+def test_what_loses_is_said() -> None:
+    wins, loses = report.verdict(Data(RECORDS), plan.way("layers"))
+    assert wins == "nowhere"
+    assert loses == "(b) one source line changed 0.52×"
+    wins, loses = report.verdict(Data(RECORDS), plan.way("shared"))
+    assert wins.startswith("(b) nothing changed 8.6×")
+    assert loses == "nowhere"
+
+
+def test_the_parts_of_a_job_add_up_to_the_job() -> None:
+    found = report.parts_of(record("shared", "source", 10.0))
+    assert set(found) == set(report.PARTS)
+    assert sum(found.values()) == pytest.approx(14.0)
+    assert found["steps"] == found["pull the base image"] == 5.0
+    assert found["other commands"] == pytest.approx(0.5)
+
+
+def test_the_load_of_a_daemon_grows_with_the_jobs() -> None:
+    rows = report.scale(Data(RECORDS))
+    # A build takes 0.8 * 2 + 0.2 * 25 = 6.6 seconds.
+    assert [row[2] for row in rows] == ["0.02", "0.18", "1.83"]
+
+
+def test_signs_are_judged() -> None:
+    assert signs(Data(RECORDS)) == []
+    worse = [one for one in RECORDS if one.get("way") != "registry"]
+    assert signs(Data(worse)) == ["registry, nothing: was not measured"]
+    slow = [*worse, record("registry", "nothing", 50.0)]
+    assert "not faster than the baseline (0.80×)" in signs(Data(slow))[0]
