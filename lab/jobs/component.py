@@ -58,15 +58,44 @@ def render(
     problems += [f"{name}: never used in the jobs" for name in sorted({*values} - used)]
     if problems:
         raise ValueError("\n".join(problems))
-    return yaml.safe_dump(_interpolated(jobs, values), sort_keys=False, width=1 << 20)
+    made = _interpolated(jobs, values)
+    problems = [*_check_jobs(made)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return yaml.safe_dump(made, sort_keys=False, width=1 << 20)
 
 
 def _check_rule(name: str, rule: Mapping[str, Any]) -> Iterator[str]:
     unknown = sorted(set(rule) - _KEYS)
     if unknown:
         yield f"{name}: unknown keys in the header: {', '.join(unknown)}"
-    if rule.get("type", "string") not in _TYPES:
-        yield f"{name}: unknown type '{rule['type']}'"
+    kind = rule.get("type", "string")
+    if kind not in _TYPES:
+        yield f"{name}: unknown type '{kind}'"
+    if "regex" in rule and kind != "string":
+        yield f"{name}: a regex is for a string alone"
+    if "regex" in rule and re.search(r"\(\?(?:[=!>]|<[=!])|\\[1-9]", rule["regex"]):
+        yield f"{name}: RE2 has no lookaround and no backreference: {rule['regex']}"
+    if "options" in rule and kind not in {"string", "number"}:
+        yield f"{name}: options are for a string or a number"
+
+
+def _check_jobs(jobs: Mapping[str, Any]) -> Iterator[str]:
+    """Check what GitLab refuses and the linters without a GitLab let pass.
+
+    `lib/gitlab/ci/config/entry/` of GitLab: hidden.rb, jobs.rb, processable.rb; and `extends`.
+    """
+    for name, job in jobs.items():
+        if name.startswith(".") and not job:
+            yield f"{name}: a hidden job must have something in it"
+        if not isinstance(job, Mapping):
+            continue
+        parents = job.get("extends", [])
+        for parent in [parents] if isinstance(parents, str) else parents:
+            if parent not in jobs:
+                yield f"{name}: extends {parent}, which is not there"
+        if "rules" in job and {"only", "except", "start_in"} & {*job}:
+            yield f"{name}: rules stand beside no only, except or start_in"
 
 
 def _check(name: str, value: Any, rule: Mapping[str, Any]) -> Iterator[str]:
