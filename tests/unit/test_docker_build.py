@@ -325,7 +325,7 @@ def test_inputs_reach_the_script_by_variables_alone() -> None:
     ids=["default", "branch", "merged result", "other target", "fork's main", "tag"],
 )
 def test_the_keys_of_a_pipeline(
-    template: Template, variables: dict[str, str], own: str | None, read: list[str]
+    template: Template, variables: dict[str, Any], own: str | None, read: list[str]
 ) -> None:
     ran = template.run(
         {"mode": "registry"}, STANDIN_STORE="io.containerd.snapshotter.v1", **variables
