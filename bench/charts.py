@@ -17,7 +17,17 @@ from bench.stats import seconds_text
 # Readable on white and on dark alike.
 INK, GRID = "#7a828e", "#7a828e40"
 COLD, WARM, BEST, OTHER = "#c4554d", "#4a7fc1", "#2f9e6e", "#b08a3e"
-_COLOURS = ("#9aa4b2", "#c4554d", "#d8893b", "#b08a3e", "#2f9e6e", "#4a7fc1", "#8463a9", "#5aa7a7")
+_COLOURS = (
+    "#9aa4b2",
+    "#c4554d",
+    "#d8893b",
+    "#b08a3e",
+    "#2f9e6e",
+    "#4a7fc1",
+    "#8463a9",
+    "#5aa7a7",
+    "#c774a8",
+)
 
 mpl.rcParams.update(
     {
@@ -115,11 +125,16 @@ def situations(data: Data, path: Path) -> None:
         colour = plt.get_cmap("tab10")(number % 10)
         axes.bar(places, heights, width=width * 0.9, label=way.short, color=colour)
     axes.set_yscale("log")
-    axes.set_ylabel("seconds of docker build (median)")
-    axes.set_xticks(range(len(plan.SITUATIONS)), list(plan.SITUATIONS.values()))
+    axes.set_ylabel("seconds of docker build\n(median; dashed: per job, cold)")
+    if cold := data.cold(network, workload):
+        axes.axhline(cold.median, linestyle="--", linewidth=1, color=COLD)
+    titles = [
+        title.replace(" ", "\n", 2).replace("\n", " ", 1) for title in plan.SITUATIONS.values()
+    ]
+    axes.set_xticks(range(len(plan.SITUATIONS)), titles)
     axes.yaxis.grid(visible=True, color=GRID)
     axes.set_axisbelow(True)
-    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     _save(figure, path)
 
 
@@ -148,7 +163,7 @@ def time_goes(data: Data, path: Path) -> None:
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.set_xlabel("seconds of the job (mean)")
-    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.4, -0.25))
+    axes.legend(ncol=3, fontsize=9, loc="upper center", bbox_to_anchor=(0.4, -0.14))
     _save(figure, path)
 
 

@@ -253,8 +253,8 @@ def _disk(data: Data) -> str:
 
 def _rested(data: Data) -> str:
     return "".join(
-        "After the collector had run on the daemon where it is not in reach, a build with one "
-        f"source line changed still reused {record['reused']} of {record['steps']} steps.\n\n"
+        f"After the collector had run where it is not in reach, a build with one source line "
+        f"changed still reused {record['reused']} of {record['steps']} steps.\n\n"
         for record in data.of_kind("rested")
     )
 
@@ -460,8 +460,9 @@ then, and no slower:
 {_disk(data)}
 ![growth of the disk](benchmarks/disk.svg)
 
-{_rested(data)}BuildKit collects at most once a minute: what is built within a minute is on the
-disk beside what may stay. Leave that room: the package's rules let the cache have 70 % of the volume by default.
+{_rested(data)}BuildKit collects at most once a minute: what is built within a minute is on the disk
+beside what may stay. Leave that room: the package's rules let the cache have 70 % of the volume by
+default.
 
 ## Size of a stack
 
