@@ -41,7 +41,7 @@ engine: setup ## Tests with the real engine
 	@$(PY) -m lab languages
 	@$(PY) -m pytest tests/engine
 
-upgrade: setup ## Updates from recorded versions, on the running lab
+upgrade: setup ## Updates from recorded versions; one of them on the running lab
 	@$(PY) -m pytest tests/upgrade
 
 plugin: setup ## Tests with the provider plugin kubernetes itself, on the running lab

@@ -117,8 +117,9 @@ def select_stack(
     work_dir: Path,
     project: str,
     environment: dict[str, str],
+    state: Path = STATE / "pulumi",
 ) -> auto.Stack:
-    """Return a stack with its state below the lab's directory, made when it is not there.
+    """Return a stack, made when it is not there.
 
     Args:
         name: Name of the stack.
@@ -126,8 +127,8 @@ def select_stack(
         work_dir: Where Pulumi.yaml is; the engine writes the stack's file there.
         project: Name of the project.
         environment: What `providers` yielded.
+        state: Where its state is. Default: below the lab's directory.
     """
-    state = STATE / "pulumi"
     state.mkdir(parents=True, exist_ok=True)
     command = auto.PulumiCommand(root=str(_command_root()))
     return auto.create_or_select_stack(

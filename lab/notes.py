@@ -29,6 +29,7 @@ class State:
         notes: The notes of each, as the API shows them.
         requests: What came: method, path, and body.
         failures: Status codes that the next requests get.
+        lower_case: Whether headers come in lower case, as HTTP/2 and some proxies make them.
     """
 
     token: str
@@ -36,6 +37,7 @@ class State:
     notes: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)
+    lower_case: bool = False
 
     def add(self, where: tuple[str, str], body: str, author: dict[str, Any] = ME) -> dict[str, Any]:
         """Add a note, of somebody else where an author is given."""
@@ -138,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(answer).encode()
         self.send_response(status)
         for name, value in {**(headers or {}), "Content-Type": "application/json"}.items():
-            self.send_header(name, value)
+            self.send_header(name.lower() if self.server.state.lower_case else name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -81,7 +81,10 @@ def _masker(names: Sequence[str], environment: Mapping[str, str]) -> masking.Mas
             f"too short to be masked (less than {masking.MINIMUM} characters): {', '.join(short)}"
         )
     values = [value for value in given.values() if value]
-    return masking.Masker([*values, *masking.named_like_secrets(environment)])
+    values += masking.named_like_secrets(environment)
+    # A variable of type file has a path: what is in it counts.
+    inside = [found for value in values for found in masking.in_file(value)]
+    return masking.Masker([*values, *inside])
 
 
 def _post(

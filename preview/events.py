@@ -33,9 +33,13 @@ _UNKNOWN = {
 }
 _VALUE_LIMIT = 300
 _STYLE = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;?]*[A-Za-z]")
+_BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NO_REASON = "preview failed"
 """What the engine says besides the policies that were violated."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*")
+
+_LEVELS = ("mandatory", "remediate", "advisory", "disabled")
 
 ORDER = ("delete", "replace", "update", "create", "import", "read", "refresh")
 """The kinds of steps that are shown, the dangerous ones first."""
@@ -112,6 +116,11 @@ def terraform_report(preview: Preview) -> dict[str, int]:
     }
 
 
+def normal(text: str) -> str:
+    """Return text with one kind of line break and `?` for what is not seen."""
+    return _CONTROL.sub("?", _BREAK.sub("\n", text))
+
+
 def _plain(value: Any) -> Any:
     """Return a value as JSON can show it, without what is secret, unknown or internal."""
     if isinstance(value, Mapping):
@@ -147,22 +156,27 @@ class _Reader:
     """Reads events into a preview; every text goes through `mask` before it is shortened."""
 
     def __init__(self, mask: Callable[[str], str]) -> None:
-        self.mask = mask
+        self.raw = mask
+
+    def mask(self, text: str) -> str:
+        # Before and after: a secret may have what is normalised, and may come of it.
+        return self.raw(normal(self.raw(text)))
 
     def text(self, value: Any) -> str:
         masked = self.tree(value)
         shown = json.dumps(masked, ensure_ascii=False)
         if isinstance(masked, str) and masked in {*_SPECIAL.values(), "[unknown]", "[special]"}:
             shown = masked
+        shown = self.mask(shown)
         if len(shown) <= _VALUE_LIMIT:
             return shown
         return f"{shown[:_VALUE_LIMIT]}… ({len(shown) - _VALUE_LIMIT} more characters)"
 
     def tree(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.mask(value)
+            return self.raw(value)
         if isinstance(value, Mapping):
-            return {self.mask(key): self.tree(item) for key, item in value.items()}
+            return {self.raw(key): self.tree(item) for key, item in value.items()}
         return [self.tree(item) for item in value] if isinstance(value, list) else value
 
     def changes(self, kind: str, data: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -211,8 +225,9 @@ class _Reader:
     def violation(self, data: Mapping[str, Any]) -> Violation:
         urn = data.get("resourceUrn") or ""
         pack = f"{data.get('policyPackName', '')}/{data.get('policyName', '')}"
+        level = data.get("enforcementLevel")
         return Violation(
-            str(data.get("enforcementLevel", "mandatory")),
+            level if level in _LEVELS else "mandatory",
             self.mask(pack),
             self.mask(_type_and_name(urn)[1] if urn else ""),
             self.message(data),

@@ -70,7 +70,7 @@ class Notes:
 
         Args:
             body: The note.
-            marker: The line in it by which it is found again.
+            marker: Its last line, by which it is found again.
             create: Whether it is written where there is none yet.
 
         Returns:
@@ -82,7 +82,8 @@ class Notes:
         path = f"projects/{self.project}/merge_requests/{self.merge_request}/notes"
         mine: Any = None
         for note in self._pages(path):
-            if marker not in note.get("body", "") or note.get("system"):
+            # Anything else in a note may read like a marker: the note of another stack, for one.
+            if not note.get("body", "").rstrip().endswith(marker) or note.get("system"):
                 continue
             # Anybody can write the marker: only what this token wrote is ours.
             mine = self._call("GET", "user")[0]["id"] if mine is None else mine
@@ -122,7 +123,7 @@ class Notes:
             wait = 2.0 ** (attempt - 1)
             try:
                 with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-                    return json.load(answer), dict(answer.headers.items())
+                    return json.load(answer), answer.headers
             except urllib.error.HTTPError as error:
                 if error.code != 429 and error.code < 500:
                     _refuse(error.code, method, path)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from preview.events import ORDER, Change, Preview, Step
+from preview.events import ORDER, Change, Preview, Step, normal
 
 DEFAULT_LIMIT = 60_000
 """Characters of a note; GitLab takes 1,000,000, and shows long ones slowly."""
@@ -21,7 +21,7 @@ _FRAME = 300
 _MESSAGE_LIMIT = 2_000
 _TRUNCATED = "truncated, see the job"
 _SIGNS = {"delete": "-", "replace": "!", "update": "~", "create": "+", "import": "="}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_ADDRESS = re.compile(r"https?://[^\s()<>\[\]\\]+")
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class About:
 
 def _code(text: str) -> str:
     """Return text as inline code that it cannot leave."""
-    text = _CONTROL.sub("?", text.replace("\n", " ").replace("\t", " ")) or " "
+    text = re.sub(r"[\n\t]", " ", normal(text)) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     pad = " " if text[0] in "` " or text[-1] in "` " else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def _block(kind: str, lines: Iterable[str]) -> list[str]:
-    """Return lines as a block of code that they cannot leave."""
-    inside = [_CONTROL.sub("?", line) for line in lines]
+    """Return lines as a block of code that they cannot leave, none with a slash at its begin."""
+    inside = [re.sub(r"^(\s*)/", "\\1\u200b/", normal(line)) for line in lines]
     runs = (len(run) for line in inside for run in re.findall("`+", line))
     fence = "`" * max(3, max(runs, default=0) + 1)
     return [f"{fence}{kind}", *inside, fence]
@@ -152,7 +152,7 @@ def _details(steps: tuple[Step, ...], room: int) -> list[str]:
     taken = 0
     for step in shown:
         # A line break in a name must not begin a line of its own.
-        part = [_CONTROL.sub("?", line.replace("\n", "\\n")) for line in _diff(step)]
+        part = [normal(line).replace("\n", "\\n") for line in _diff(step)]
         size = sum(len(line) + 1 for line in part)
         if size > room:
             break
@@ -174,11 +174,6 @@ def _details(steps: tuple[Step, ...], room: int) -> list[str]:
     ]
 
 
-def _calm(text: str) -> str:
-    """Return text in which no line begins with a slash."""
-    return re.sub(r"(?m)^(\s*)/", "\\1\u200b/", text)
-
-
 def render(
     preview: Preview,
     about: About,
@@ -192,18 +187,21 @@ def render(
     Args:
         preview: What the engine said; its texts are masked already.
         about: Which preview it is.
-        mask: Takes secrets out of the whole once more.
+        mask: Takes secrets out of what `about` says, a text at a time: over the finished note
+            it could take away the ends of code, and so let out what stands in it.
         failed: Whether the engine failed.
         limit: The most characters, at least `SMALLEST_LIMIT`.
     """
-    name = about.stack if about.directory == "." else f"{about.directory}: {about.stack}"
+    name = mask(normal(about.stack))
+    if about.directory != ".":
+        name = f"{mask(normal(about.directory))}: {name}"
     parts = [
         [f"### Pulumi preview of {_code(name)}: {summary(preview, failed)}"],
         _dangers(preview.steps),
         _problems(preview, failed),
     ]
     body = "\n\n".join("\n".join(part) for part in parts if part)
-    foot = _foot(preview, about)
+    foot = _foot(preview, mask(about.job), mask(about.commit))
     room = limit - len(foot) - len(about.marker) - _FRAME
     if len(body) > room:
         body = f"{_closed(body[:room])}\n\n… {_TRUNCATED}"
@@ -211,15 +209,14 @@ def render(
     else:
         details = _details(preview.steps, room - len(body))
     text = "\n".join([body, *details, "", foot])
-    # The marker comes after: it must be found again whatever is masked.
-    return f"{_calm(mask(text))}\n\n{about.marker}\n"
+    return f"{text}\n\n{about.marker}\n"
 
 
-def _foot(preview: Preview, about: About) -> str:
-    job = f"[job]({about.job})" if about.job.startswith(("https://", "http://")) else "job"
-    commit = f" of {_code(about.commit)}" if about.commit else ""
+def _foot(preview: Preview, job: str, commit: str) -> str:
+    link = f"[job]({job})" if _ADDRESS.fullmatch(job) else "job"
+    of = f" of {_code(commit)}" if commit else ""
     unchanged = _plural(preview.counts.get("same", 0), "resource")
-    return f"The {job}{commit} has the whole output. {unchanged} unchanged."
+    return f"The {link}{of} has the whole output. {unchanged} unchanged."
 
 
 def _closed(text: str) -> str:

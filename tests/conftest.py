@@ -7,6 +7,11 @@ from collections.abc import Iterator
 # of recursion, and then nothing can be parsed any more.
 import hypothesis.internal.observability  # noqa: F401
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -228,7 +228,7 @@ def _volume_alerts(namespace: str) -> list[Object]:
     volume = "{{ $labels.persistentvolumeclaim }}"
     fix = (
         "A full volume fails every write. Raise volumeSize, or keep less: a lower expirationDays "
-        "for the cache's store, a lower buildCachePercent or `docker system prune` for a daemon."
+        "for the cache's store, a lower buildCachePercent or pruneKeepHours for a daemon."
     )
     return [
         _alert(

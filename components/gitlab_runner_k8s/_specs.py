@@ -598,9 +598,18 @@ class DockerOptions(DaemonOptions):
     mtu: Annotated[v.Whole, Field(ge=576, le=9216)] = 1450
     accept_shared_nodes: bool = False
     metrics_namespaces: list[v.AnyNamespace] = []
+    enable_pruning: bool = True
+    prune_keep_hours: v.Hours = 72
+    prune_above_percent: Annotated[v.Whole, Field(ge=10, le=99)] = 80
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
+        if self.enable_pruning and self.prune_above_percent <= self.build_cache_percent:
+            yield (
+                f"prune_above_percent ({self.prune_above_percent}) must be more than "
+                f"build_cache_percent ({self.build_cache_percent}): the build cache alone would "
+                "have every image removed; raise it, or lower build_cache_percent"
+            )
         if not self.node_selector and not self.accept_shared_nodes:
             danger = (
                 "its pod is privileged, though the daemon is not root"

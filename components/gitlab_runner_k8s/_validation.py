@@ -19,6 +19,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -34,6 +35,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -87,8 +89,8 @@ class Spec(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _together(
-        cls, value: Any, handler: Callable[[Any], "Spec"], info: ValidationInfo
-    ) -> "Spec":
+        cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
         if isinstance(value, Spec):  # judged when it was made
             return handler(value)
         spec = handler(value)

@@ -55,7 +55,8 @@ class BuildKitOptionsArgs(TypedDict):
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. Default: 720, 30 days."""
     ca_validity_hours: NotRequired[int]
-    """Hours for which the authority is valid. Default: 87600, 10 years."""
+    """Hours for which the authority is valid. Another value makes a new certificate of the same
+    key: what it signed before is still trusted. Default: 87600, 10 years."""
     termination_grace_period_seconds: NotRequired[int]
     """Seconds that running builds have to end when the daemon restarts, from 30 to 86400. It stops
     once no client is connected, and 20 seconds before the end in any case. Default: 600."""

@@ -60,7 +60,8 @@ class CacheSettingsArgs(TypedDict):
 
     backend: NotRequired[CacheBackend]
     """Where the cache is kept. An update that leaves the backend `minio` removes the store
-    at once, see `keep_minio`. Default: minio."""
+    at once, see `keep_minio`; one that leaves `s3` is refused where the bucket is protected.
+    Default: minio."""
     keep_minio: NotRequired[bool]
     """Keep the in-cluster store beside another backend, in the update that leaves the backend
     `minio`: jobs that still run were given its addresses. Remove it in a later update, once they
@@ -153,7 +154,8 @@ class NetworkArgs(TypedDict):
     """TCP port of GitLab's own pods, where GitLab is in this cluster and its Service's port is
     another: policies see the pods'. Default: the port of `gitlab_url`."""
     cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Default: cluster.local."""
+    """DNS domain of the cluster. Another one renews the servers' certificates, by the same
+    authorities. Default: cluster.local."""
     allow_insecure_gitlab_url: NotRequired[bool]
     """Accept an http:// address of GitLab. Default: refused."""
 
@@ -193,8 +195,8 @@ class RunnerPlatformArgs(TypedDict):
     network: NotRequired[NetworkArgs]
     """The network around the platform. Default: its defaults."""
     allow_volume_deletion: NotRequired[bool]
-    """Let `pulumi destroy` delete the namespaces of the store and of the daemon, and with them
-    their volumes. Default: they stay."""
+    """Let `pulumi destroy`, or an update that renames or removes them, delete the namespaces of the
+    store, the mirror and the daemons, and with them their volumes. Default: they stay."""
 
 
 class RunnerPlatform(pulumi.ComponentResource):

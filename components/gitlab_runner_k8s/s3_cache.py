@@ -36,9 +36,11 @@ class S3OptionsArgs(TypedDict):
     """What can be chosen about the bucket."""
 
     region: pulumi.Input[str]
-    """Region of the bucket. It may differ from that of the AWS provider."""
+    """Region of the bucket. It may differ from that of the AWS provider. Another region is another
+    bucket: refused, unless `allow_destroy` is set."""
     bucket_name: NotRequired[pulumi.Input[str]]
-    """Name of the bucket. Default: the component's name and random letters."""
+    """Name of the bucket. Another name is another bucket: refused, unless `allow_destroy` is set.
+    Default: the component's name and random letters."""
     existing_bucket_name: NotRequired[pulumi.Input[str]]
     """Bucket that is there already: it is used as it is, and only the identity is made. Default:
     a bucket is made. A bucket encrypted with a KMS key needs the identity `existing`."""
@@ -73,7 +75,8 @@ class S3OptionsArgs(TypedDict):
     """Let the runner assume a second role for each object, for objects over 5 GB.
     Default: presigned URLs, up to 5 GB an object."""
     allow_destroy: NotRequired[bool]
-    """Let an update or `pulumi destroy` delete the bucket with all that is in it.
+    """Let an update or `pulumi destroy` delete the bucket with all that is in it. Set it in an
+    update of its own before the one that removes the bucket.
     Default: the bucket and what keeps it private are protected."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]
     """Tags of everything that can have them. Default: the provider's."""

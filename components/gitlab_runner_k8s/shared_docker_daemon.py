@@ -31,6 +31,10 @@ ROOTLESS = daemon.Kind(
 )
 
 
+_PRUNE_SECONDS = 3600
+"""How often what jobs leave is removed."""
+
+
 class DaemonIsolation(str, Enum):
     """What is between the shared daemon and its node."""
 
@@ -66,6 +70,18 @@ class DockerOptionsArgs(TypedDict):
     build_cache_keep_hours: NotRequired[int]
     """Hours after which build cache that nothing used is removed, however much room there is.
     Default: 1440, 60 days."""
+    enable_pruning: NotRequired[bool]
+    """Remove once an hour what jobs leave beside the build cache: stopped containers, networks,
+    anonymous volumes and images that nothing uses. Needs Kubernetes 1.29 or newer.
+    Default: removed."""
+    prune_keep_hours: NotRequired[int]
+    """Hours after their creation for which stopped containers, unused networks and unused images
+    are kept; longer than a pipeline takes to come to its last job. Default: 72, so that one of
+    Friday goes on on Monday."""
+    prune_above_percent: NotRequired[int]
+    """Share of the volume in use above which images that no container uses are removed, from 10 to
+    99; more than `build_cache_percent`. Below it only untagged ones are. Default: 80, between the
+    build cache's 70 and the 90 from which the daemon makes room by removing build cache."""
     enable_disruption_budget: NotRequired[bool]
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod.
     Default: it is evicted, after `termination_grace_period_seconds`."""
@@ -92,7 +108,8 @@ class DockerOptionsArgs(TypedDict):
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. Default: 720, 30 days."""
     ca_validity_hours: NotRequired[int]
-    """Hours for which the authority is valid. Default: 87600, 10 years."""
+    """Hours for which the authority is valid. Another value makes a new certificate of the same
+    key: what it signed before is still trusted. Default: 87600, 10 years."""
     termination_grace_period_seconds: NotRequired[int]
     """Seconds that running builds have to end when the daemon restarts, from 30 to 86400. It stops
     once no client is connected, and 20 seconds before the end in any case. Default: 600."""
@@ -200,9 +217,19 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             kind,
             spec,
             certificates,
-            {"daemon.json": settings, "reserve.sh": daemon.script("docker_reserve")},
+            {
+                "daemon.json": settings,
+                "reserve.sh": daemon.script("docker_reserve"),
+                **({"prune.sh": daemon.script("docker_prune")} if spec.enable_pruning else {}),
+            },
             ("daemon-json", settings),
-            {"initContainers": [_make_room(kind, image)], "containers": [container]},
+            {
+                "initContainers": [
+                    _make_room(kind, image),
+                    *([_prune(kind, spec, image)] if spec.enable_pruning else []),
+                ],
+                "containers": [container],
+            },
             pulumi.ResourceOptions(parent=self),
         )
 
@@ -219,13 +246,48 @@ def _make_room(kind: daemon.Kind, image: str) -> dict[str, Any]:
             "requests": {"cpu": "50m", "memory": "32Mi"},
             "limits": {"cpu": "1", "memory": "128Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _unprivileged(),
         "volumeMounts": [data, config],
+    }
+
+
+def _prune(kind: daemon.Kind, spec: SharedDockerDaemonSpec, image: str) -> dict[str, Any]:
+    """Return the container that removes what jobs leave at the daemon.
+
+    It is a sidecar in Kubernetes' own sense, an init container that goes on: it is told to end
+    only once the daemon has. Were it to end first, the pod would not be ready, and the daemon get
+    no new connections while it drains.
+    """
+    data, config, _, client, *_ = daemon.volume_mounts(kind)
+    arguments = (kind.data_path, spec.prune_keep_hours, spec.prune_above_percent, _PRUNE_SECONDS)
+    environment = {
+        "DOCKER_HOST": f"tcp://localhost:{kind.port}",
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": kind.client_certs_path,
+    }
+    return {
+        "name": "prune",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "restartPolicy": "Always",
+        "command": ["/bin/sh", f"{kind.config_path}/prune.sh", *map(str, arguments)],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "256Mi"},
+        },
+        "securityContext": _unprivileged(),
+        # Its volume only for how full it is.
+        "volumeMounts": [{**data, "readOnly": True}, config, client],
+    }
+
+
+def _unprivileged() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 

@@ -15,6 +15,28 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "array": list,
 }
 _KEYS = {"type", "description", "default", "options", "regex"}
+# The keywords that GitLab knows, of those that a component here may come to need.
+_JOB = {
+    *("script", "before_script", "after_script", "image", "services", "cache", "artifacts", "tags"),
+    *("stage", "rules", "only", "except", "variables", "extends", "inherit", "needs", "when"),
+    *("dependencies", "environment", "coverage", "retry", "parallel", "interruptible", "timeout"),
+    *("allow_failure", "resource_group", "release", "secrets", "id_tokens", "hooks", "start_in"),
+}
+_PARTS = {
+    "rules": {
+        *("if", "changes", "exists", "when", "start_in", "allow_failure", "variables", "needs"),
+        "interruptible",
+    },
+    "services": {
+        *("name", "entrypoint", "command", "alias", "ports", "variables", "pull_policy", "docker"),
+        "kubernetes",
+    },
+    "image": {"name", "entrypoint", "ports", "pull_policy", "docker", "kubernetes"},
+    "cache": {"key", "paths", "untracked", "policy", "when", "unprotect", "fallback_keys"},
+    "environment": {
+        *("name", "url", "action", "on_stop", "auto_stop_in", "kubernetes", "deployment_tier"),
+    },
+}
 
 
 def render(
@@ -58,15 +80,53 @@ def render(
     problems += [f"{name}: never used in the jobs" for name in sorted({*values} - used)]
     if problems:
         raise ValueError("\n".join(problems))
-    return yaml.safe_dump(_interpolated(jobs, values), sort_keys=False, width=1 << 20)
+    made = _interpolated(jobs, values)
+    problems = [*_check_jobs(made)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    return yaml.safe_dump(made, sort_keys=False, width=1 << 20)
 
 
 def _check_rule(name: str, rule: Mapping[str, Any]) -> Iterator[str]:
     unknown = sorted(set(rule) - _KEYS)
     if unknown:
         yield f"{name}: unknown keys in the header: {', '.join(unknown)}"
-    if rule.get("type", "string") not in _TYPES:
-        yield f"{name}: unknown type '{rule['type']}'"
+    kind = rule.get("type", "string")
+    if kind not in _TYPES:
+        yield f"{name}: unknown type '{kind}'"
+    if "regex" in rule and kind != "string":
+        yield f"{name}: a regex is for a string alone"
+    if "regex" in rule and re.search(r"\(\?(?:[=!>]|<[=!])|\\[1-9]", rule["regex"]):
+        yield f"{name}: RE2 has no lookaround and no backreference: {rule['regex']}"
+    if "options" in rule and kind not in {"string", "number"}:
+        yield f"{name}: options are for a string or a number"
+
+
+def _check_jobs(jobs: Mapping[str, Any]) -> Iterator[str]:
+    """Check what GitLab refuses and the linters without a GitLab let pass.
+
+    By `lib/gitlab/ci/config/entry/` of GitLab: hidden.rb, job.rb, processable.rb, rules/rule.rb,
+    service.rb, image.rb, cache.rb and environment.rb; and by `extends`.
+    """
+    for name, job in jobs.items():
+        if name.startswith(".") and not job:
+            yield f"{name}: a hidden job must have something in it"
+        if not isinstance(job, Mapping):
+            continue
+        unknown = {*job} - _JOB
+        for key, known in _PARTS.items():
+            parts = job.get(key, [])
+            for part in parts if isinstance(parts, list) else [parts]:
+                if isinstance(part, Mapping):
+                    unknown |= {f"{key}:{one}" for one in {*part} - known}
+        if unknown:
+            yield f"{name}: GitLab knows no {', '.join(sorted(unknown))}"
+        parents = job.get("extends", [])
+        for parent in [parents] if isinstance(parents, str) else parents:
+            if parent not in jobs:
+                yield f"{name}: extends {parent}, which is not there"
+        if "rules" in job and {"only", "except", "start_in"} & {*job}:
+            yield f"{name}: rules stand beside no only, except or start_in"
 
 
 def _check(name: str, value: Any, rule: Mapping[str, Any]) -> Iterator[str]:

@@ -1,14 +1,18 @@
 """Stand-ins for `kubernetes` and `aws` where neither is there: resources are in the state alone.
 
-It is for what the engine does with resources: parents, options, aliases, order. What Kubernetes
-says of an object, only `lab.providers.kubernetes` can tell.
+It is for what the engine does with resources: parents, options, aliases, order, and what a change
+replaces, for which it asks the other stand-ins. What Kubernetes says of an object, only
+`lab.providers.kubernetes` can tell.
 """
 
 import copy
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from lab.providers import aws, kubernetes, random, tls
+from lab.providers.__main__ import serve
 from lab.providers.base import Call, Change, Properties, Provider, Resource, changed_paths
 
 _IDENTITY = ("apiVersion", "kind", "metadata.name", "metadata.namespace")
@@ -19,10 +23,12 @@ class KeptObject(Resource):
 
     Args:
         computed: What a provider adds to it, by its id.
+        like: The same type of another stand-in, which says what a change replaces. Default: another
+            name or namespace does.
     """
 
-    def __init__(self, computed: Callable[[str], Properties]) -> None:
-        self.computed = computed
+    def __init__(self, computed: Callable[[str], Properties], like: Resource | None = None) -> None:
+        self.computed, self.like = computed, like
 
     def check(self, call: Call, olds: Properties, news: Properties) -> Properties:
         """Name the object where it has no name."""
@@ -34,7 +40,9 @@ class KeptObject(Resource):
         return news
 
     def diff(self, call: Call, inputs: Properties, outputs: Properties, news: Properties) -> Change:
-        """Replace it by another name or namespace; update it otherwise."""
+        """Replace it, or update it otherwise."""
+        if self.like is not None:
+            return self.like.diff(call, inputs, outputs, news)
         return Change.of(changed_paths(inputs, news), lambda path: path in _IDENTITY)
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
@@ -44,14 +52,18 @@ class KeptObject(Resource):
 
 
 class KeptProvider(Provider):
-    """Serves every type alike."""
+    """Serves every type alike; what a change replaces is what another stand-in says."""
 
-    def __init__(self, name: str, computed: Callable[[str], Properties]) -> None:
-        super().__init__(name, {})
-        self.kept = KeptObject(computed)
+    def __init__(self, like: Provider, computed: Callable[[str], Properties]) -> None:
+        super().__init__(like.name, {})
+        self.like, self.computed = like, computed
 
     def _resource(self, urn: str, context: Any) -> Resource:
-        return self.kept
+        kind = urn.split("::")[2].rpartition("$")[2]
+        return KeptObject(self.computed, self.like.resources.get(kind))
+
+    def Configure(self, request: Any, context: Any) -> Any:  # noqa: D102
+        return self.like.Configure(request, context)
 
 
 def _amazon(name: str) -> Properties:
@@ -61,4 +73,19 @@ def _amazon(name: str) -> Properties:
 
 def providers() -> list[Provider]:
     """Return the providers."""
-    return [KeptProvider("kubernetes", lambda _: {}), KeptProvider("aws", _amazon)]
+    return [
+        KeptProvider(kubernetes.provider(), lambda _: {}),
+        KeptProvider(aws.provider(), _amazon),
+    ]
+
+
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Serve them, `random` and `tls`; yield the environment by which the engine finds them."""
+    all_of_them = (*providers(), random.provider(), tls.provider())
+    served = [(provider.name, *serve(provider)) for provider in all_of_them]
+    try:
+        yield {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, _, port in served)}
+    finally:
+        for _, server, _ in served:
+            server.stop(grace=2)

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.lab
 WAITS = "waiting for the shared daemon"
 END_SLEEP = """
 for process in /proc/[0-9]*; do
-    if [ "$(tr '\\0' ' ' < $process/cmdline)" = "sleep 600 " ]; then kill ${process#/proc/}; fi
+    if [ "$(tr '\\0' ' ' < $process/cmdline)" = "sleep SECONDS " ]; then kill ${process#/proc/}; fi
 done
 """
 DOCKERFILE = (
@@ -85,7 +86,9 @@ def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
     renewed = select({f"{PREFIX}dockerDaemon": {**settings, "certificateValidityHours": 2001}})
     summary: list[dict[str, int]] = []
     # The step itself has its number before it, the Dockerfile's text has not.
-    long = Started(build(600), until="] RUN echo slow-step")
+    # A step that an earlier run ended is in the build cache: each run has one of its own.
+    slow = 1000 + time.time_ns() // 1_000_000 % 1_000_000
+    long = Started(build(slow), until="] RUN echo slow-step")
     assert long.seen.wait(120), "the build did not come to its slow step"
     update = threading.Thread(target=lambda: summary.append(changed(renewed.up())))
     update.start()
@@ -93,7 +96,7 @@ def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
         wait_until("the daemon drains", still_serves)
         during = Started(build(1)).end()
         assert not long.result, "the daemon did not wait"
-        exec_in(DOCKER, before["name"], END_SLEEP)
+        exec_in(DOCKER, before["name"], END_SLEEP.replace("SECONDS", str(slow)))
         built = long.end()
         wait_until("the old daemon is gone", lambda: not still_serves())
         after = Started(build(2)).end()
@@ -129,6 +132,64 @@ def test_a_job_waits_for_the_daemon_and_fails_where_there_is_none() -> None:
     assert result.succeeded, result.text
 
 
+def prune(name: str) -> str:
+    """Let the daemon's sidecar remove whatever nothing uses, of any age and with any room left."""
+    pod = the_pod(DOCKER, "statefulset", name)
+    (sidecar,) = [one for one in pod["spec"]["initContainers"] if one["name"] == "prune"]
+    shell, script, directory, *_ = sidecar["command"]
+    once = ("-c", "prune", "--", shell, script, directory, "0", "0")
+    return cluster.kubectl("-n", DOCKER, "exec", pod["metadata"]["name"], *once)
+
+
+def test_what_jobs_leave_is_removed() -> None:
+    """An image of a running container, named volumes and the build cache stay."""
+    pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
+    left = (
+        f"{build(0)} --tag prune-runs && {build(3)} --tag prune-unused"
+        " && docker run --detach --name prune-runs prune-runs sleep 600"
+        " && docker run --name prune-ended --volume /anonymous prune-runs true"
+        " && docker volume create prune-named && docker network create prune-unused"
+    )
+    kinds = {
+        "image": "image ls --format '{{.Repository}}'",
+        "container": "ps --all --format '{{.Names}}'",
+        "network": "network ls --format '{{.Name}}'",
+        "volume": "volume ls --quiet",
+    }
+
+    def there() -> dict[str, set[str]]:
+        return {
+            kind: set(exec_in(DOCKER, pod, f"docker {command}").split())
+            for kind, command in kinds.items()
+        }
+
+    try:
+        result = Started(left).end()
+        assert result.succeeded, result.text
+        before = there()
+        said = prune(DOCKER)
+        after = there()
+        again = Started(build(3)).end()
+    finally:
+        exec_in(
+            DOCKER,
+            pod,
+            "docker rm --force prune-runs prune-ended; docker volume rm --force prune-named;"
+            " docker network rm --force prune-unused; docker image rm --force prune-runs",
+        )
+    assert before["image"] >= {"prune-runs", "prune-unused"}
+    assert after["image"] == {"prune-runs"}
+    assert before["container"] >= {"prune-runs", "prune-ended"}
+    assert after["container"] == {"prune-runs"}
+    assert before["network"] - after["network"] >= {"prune-unused"}
+    assert len(before["volume"]) > len(after["volume"])
+    assert "prune-named" in after["volume"]
+    (line,) = said.splitlines()
+    assert re.fullmatch(r"prune: the volume is \d+% full; .*; now \d+% full", line), line
+    assert again.succeeded, again.text
+    assert again.text.count("CACHED") == DOCKERFILE.count("RUN"), again.text
+
+
 @pytest.fixture
 def interfaces() -> Iterator[None]:
     """Let others than root make network interfaces, as udev does: RootlessKit makes one."""
@@ -153,6 +214,10 @@ def test_a_rootless_daemon_builds_and_runs(select: Select, interfaces: None) -> 
         first = Started(f"{build(1)} --tag rootless && docker run --rm rootless id -u").end()
         assert first.succeeded, first.text
         assert [line.text for line in first.trace if line.text == "0"], "root, in the container"
+        assert "unused images: " in prune(name)
+        client = ("exec", pod, "-c", "prune", "--", "docker")
+        images = cluster.kubectl("-n", DOCKER, *client, "image", "ls", "--quiet")
+        assert images == "", "the container that used it was removed by its job"
         again = Started(build(2)).end()
         assert again.succeeded, again.text
         assert "CACHED" in again.text

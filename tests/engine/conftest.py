@@ -11,8 +11,6 @@ from pulumi import automation as auto
 from lab import engine
 from lab.paths import BIN, KUBECONFIG
 from lab.providers import kept as kept_objects
-from lab.providers import random, tls
-from lab.providers.__main__ import serve
 from tests.required import missing
 
 PROJECT = "engine-test"
@@ -31,13 +29,8 @@ def kept() -> Iterator[dict[str, str]]:
     """Yield the environment of stand-ins that need no cluster: objects are in the state alone."""
     if not (BIN / "pulumi").exists():
         missing("the Pulumi CLI is not built (make up)")
-    providers = (*kept_objects.providers(), random.provider(), tls.provider())
-    served = [(provider.name, *serve(provider)) for provider in providers]
-    try:
-        yield {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, _, port in served)}
-    finally:
-        for _, server, _ in served:
-            server.stop(grace=2)
+    with kept_objects.environment() as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.notes import Server, State
-from preview import note
+from preview import events, note
 from preview.__main__ import NOTE, main
 from preview.gitlab import NoteError, Notes
 from tests.preview.test_converter import recorded
@@ -75,7 +75,27 @@ def test_each_stack_has_its_own(notes: Notes, state: State) -> None:
     assert [found["body"] for found in state.notes[WHERE]] == [BODY, f"again {other}"]
 
 
-def test_the_note_is_found_on_a_later_page(notes: Notes, state: State) -> None:
+def test_the_marker_of_another_stack_in_a_note_is_not_its_own(notes: Notes, state: State) -> None:
+    """A resource may be named so. It cannot reach the end of the note, which tells whose it is."""
+    other = note.About("staging")
+    step = events.Step("create", "a:b:C", other.marker)
+    mine = note.render(events.Preview((step,), counts={"create": 1}), note.About("dev"))
+    assert other.marker in mine
+    assert notes.keep(mine, MARKER) == "created"
+    theirs = note.render(events.Preview(), other)
+    assert notes.keep(theirs, other.marker) == "created"
+    assert notes.keep(theirs, other.marker) == "updated"
+    assert [found["body"] for found in state.notes[WHERE]] == [mine, theirs]
+
+
+def test_a_note_is_found_where_blanks_at_its_end_were_taken_off(notes: Notes, state: State) -> None:
+    state.add(WHERE, BODY.rstrip())
+    assert notes.keep(BODY, MARKER) == "updated"
+
+
+@pytest.mark.parametrize("lower_case", [False, True])
+def test_the_note_is_found_on_a_later_page(lower_case: bool, notes: Notes, state: State) -> None:
+    state.lower_case = lower_case
     for number in range(250):
         state.add(WHERE, f"talk {number}", OTHER)
     mine = state.add(WHERE, BODY)

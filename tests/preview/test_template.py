@@ -1,5 +1,6 @@
 """The template: the modules in it, what it refuses, and who may preview what."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import yaml
 from lab.jobs import Git, ci
 from lab.jobs.component import render
 from preview import embed
-from preview.__main__ import FAILED
+from preview.__main__ import FAILED, POLICY
+from tests.preview.test_converter import recorded
 
 TEXT = embed.TEMPLATE.read_text()
 
@@ -59,7 +61,14 @@ def test_the_modules_run_as_the_job_has_them(tmp_path: Path) -> None:
         ({"stacks": "dev"}, "stacks: must be of the type array"),
         ({"protected": "yes"}, "protected: must be of the type boolean"),
         ({"directory": "$(id)"}, "directory: must match"),
-        ({"directory": "/etc"}, "directory: must match"),
+        ({"directory": "/etc/"}, "directory: must match"),
+        ({"directory": "infra"}, "directory: must match"),
+        ({"directory": "."}, "directory: must match"),
+        ({"directory": "../infra/"}, "directory: must match"),
+        ({"stage": "a'; b"}, "stage: must match"),
+        ({"stack_file": "a b.yaml"}, "stack-file: must match"),
+        ({"requirements": "../requirements.txt"}, "requirements: must match"),
+        ({"install": " "}, "install: must match"),
         ({"policy_pack": "a'; id; '"}, "policy-pack: must match"),
         ({"note_token_variable": "a b"}, "note-token-variable: must match"),
         ({"backend_url_variable": "A'$(id)'"}, "backend-url-variable: must match"),
@@ -74,6 +83,116 @@ def test_bad_inputs_are_refused_before_there_is_a_pipeline(
     with pytest.raises(ValueError, match=r"must|no such") as caught:
         jobs(**inputs)
     assert words in str(caught.value)
+
+
+def test_every_string_has_a_rule() -> None:
+    """Of the other types GitLab checks the type alone."""
+    header = next(iter(yaml.safe_load_all(TEXT)))["spec"]["inputs"]
+    strings = {name for name, rule in header.items() if rule.get("type", "string") == "string"}
+    assert {name for name, rule in header.items() if "regex" in rule} == strings
+
+
+@pytest.mark.parametrize("directory", ["", "infra/", ".deploy/eu-1/"])
+def test_paths_of_the_project_follow_its_directory(directory: str) -> None:
+    job = jobs(directory=directory)["pulumi-preview"]
+    (concerned,) = [
+        rule["changes"]["paths"]
+        for rule in job["rules"]
+        if "changes" in rule and "**/*.py" not in rule["changes"]["paths"]
+    ]
+    assert concerned == [f"{directory}Pulumi.$PREVIEW_STACK.yaml"]
+    (cache,) = job["cache"]
+    assert cache["key"]["files"] == [f"{directory}requirements.txt"]
+    assert f"{directory}venv/" in cache["paths"]
+
+
+def test_the_cache_has_the_packages_and_the_plugins() -> None:
+    """The engine keeps plugins in the folder `plugins` of PULUMI_HOME."""
+    job = jobs(directory="infra/", virtualenv=".cache/venv")["pulumi-preview"]
+    home = job["variables"]["PULUMI_HOME"].removeprefix("$CI_PROJECT_DIR/")
+    assert not home.startswith(("/", "$")), "only what is in the project's folder can be cached"
+    (cache,) = job["cache"]
+    assert cache["paths"] == ["infra/.cache/venv/", f"{home}/plugins/"]
+    assert cache.get("policy", "pull-push") == "pull-push"
+
+
+# Stand-in for the CLI: keeps what it was given, and writes the events of a recorded preview.
+PULUMI = """#!/bin/sh
+{ printf '%s|%s' "$PWD" "${PULUMI_DEBUG_COMMANDS:-}"; printf '|%s' "$@"; echo; } >> "$CALLS"
+[ "$1" = preview ] || exit 0
+while [ "$1" != --event-log ]; do shift; done
+cp "$EVENTS" "$2"
+exit "$ENGINE_CODE"
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Any:
+    """Return a function that runs the job's script: (exit code, calls of the CLI, output)."""
+    (tmp_path / "bin").mkdir()
+    standin = tmp_path / "bin/pulumi"
+    standin.write_text(PULUMI)
+    standin.chmod(0o755)
+    for folder in ("repository/infra", "repository/rules"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def run(case: str, engine_code: int = 0, **inputs: Any) -> tuple[int, list[list[str]], str]:
+        (tmp_path / "recorded").write_text(recorded(case))
+        done = subprocess.run(
+            ["/bin/sh", "-ec", "\n".join(jobs(**inputs)["pulumi-preview"]["script"])],
+            cwd=tmp_path / "repository",
+            env={
+                "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin",
+                "CI_PROJECT_DIR": str(tmp_path / "repository"),
+                "CI_COMMIT_REF_NAME": "topic",
+                "PREVIEW_STACK": "dev",
+                "PULUMI_BACKEND_URL": "file:///nowhere",
+                "CALLS": str(tmp_path / "calls"),
+                "EVENTS": str(tmp_path / "recorded"),
+                "ENGINE_CODE": str(engine_code),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = (tmp_path / "calls").read_text().splitlines()
+        calls = [line.replace(str(tmp_path / "repository"), "ROOT").split("|") for line in lines]
+        return done.returncode, calls, done.stdout + done.stderr
+
+    return run
+
+
+EVENT_LOG = ("--event-log", "ROOT/.pulumi-preview/events.json")
+SHOWN = ("--stack", "dev", "--non-interactive", "--diff", "--color", "always")
+
+
+def test_what_the_engine_is_asked_for(script: Any, tmp_path: Path) -> None:
+    code, calls, output = script("create")
+    assert code == 0, output
+    assert calls == [
+        ["ROOT", "", "install"],
+        ["ROOT", "true", "preview", *SHOWN, *EVENT_LOG],
+    ]
+    report = json.loads((tmp_path / "repository/.pulumi-preview/report.json").read_text())
+    assert report == {"create": 4, "update": 0, "delete": 0}
+
+
+def test_a_violated_policy_fails_the_job(script: Any) -> None:
+    code, calls, output = script("policy", 255, directory="infra/", policy_pack="rules")
+    assert code == POLICY, output
+    assert calls == [
+        ["ROOT/infra", "", "install"],
+        ["ROOT/infra", "", "-C", "ROOT/rules", "install"],
+        ["ROOT/infra", "true", "preview", *SHOWN, "--policy-pack", "ROOT/rules", *EVENT_LOG],
+    ]
+    assert "dev: failed: 1 policy violation" in output
+
+
+def test_a_directory_that_is_not_there_is_named(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "calls").touch()
+    code, calls, output = script("create", directory="elsewhere/")
+    assert (code, calls) == (1, [])
+    assert "error: the directory 'elsewhere' is not there" in output
 
 
 def test_each_stack_has_a_job() -> None:

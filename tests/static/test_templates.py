@@ -71,6 +71,11 @@ def yaml_style(text: str, folder: Path) -> tuple[int, str]:
     return _run(["yamllint", "--strict", "-d", _YAML, "-"], folder, text)
 
 
+def empty_hidden(text: str) -> list[str]:
+    """Return the hidden jobs without anything in them."""
+    return [name for name, job in yaml.safe_load(text).items() if name[0] == "." and not job]
+
+
 def by_name(paths: list[Path]) -> list[Any]:
     return [pytest.param(path, id=path.parent.name) for path in paths]
 
@@ -98,6 +103,17 @@ def test_every_input_says_what_it_is(template: Path) -> None:
     header = next(iter(yaml.safe_load_all(template.read_text())))
     for name, rule in header["spec"]["inputs"].items():
         assert rule.get("description", "").strip(), name
+
+
+@pytest.mark.parametrize("template", by_name(TEMPLATES))
+def test_no_hidden_job_is_empty(template: Path) -> None:
+    """GitLab refuses the pipeline then, and `gitlab-ci-verify` says nothing."""
+    assert empty_hidden(render(template.read_text(), REQUIRED.get(template.parent.name, {}))) == []
+
+
+@pytest.mark.parametrize("text", [".a: {}", ".a:", ".a: []", '.a: ""'])
+def test_an_empty_hidden_job_is_seen(text: str) -> None:
+    assert empty_hidden(f"{text}\nb: {{script: [id]}}\n.c: {{tags: [a]}}") == [".a"]
 
 
 def test_the_linters_can_fail(tmp_path: Path) -> None:

@@ -259,6 +259,26 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "though the daemon is not root",
     ),
     ("B22", {"docker_daemon": {}}, "docker_daemon: node_selector", "accept_shared_nodes"),
+    *[
+        ("B31", daemon(**{field: value}), f"docker_daemon.{field}:", word)
+        for field, value, word in (
+            ("prune_keep_hours", 0, "must be"),
+            ("prune_keep_hours", 87601, "must be"),
+            ("prune_keep_hours", "3d", "whole"),
+            ("prune_above_percent", 9, "must be"),
+            ("prune_above_percent", 100, "must be"),
+            ("prune_above_percent", 80.5, "whole"),
+            ("enable_pruning", "no", "must be"),
+        )
+    ],
+    *[
+        ("B31", daemon(**options), "docker_daemon: prune_above_percent", "build_cache_percent (")
+        for options in (
+            {"build_cache_percent": 80},
+            {"prune_above_percent": 70},
+            {"prune_above_percent": 50, "build_cache_percent": 60},
+        )
+    ],
     (
         "B23",
         {"zones": {"a": {"docker_namespace": "x"}, "b": {"docker_namespace": "x"}}},

@@ -74,8 +74,7 @@ def test_the_rootless_daemon_is_not_root() -> None:
     assert (security["runAsUser"], security["runAsNonRoot"]) == (1000, True)
     assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
     (container,) = found["containers"]
-    (make_room,) = found["initContainers"]
-    for one in (container, make_room):
+    for one in (container, *found["initContainers"]):
         assert one["image"] == _pins.DOCKER_ROOTLESS_IMAGE
         assert "runAsUser" not in one["securityContext"]
     modes = [one["secret"]["defaultMode"] for one in found["volumes"] if "secret" in one]

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ case $last in
   "info "*) echo "${STANDIN_STORE:-[[\"Backing Filesystem\",\"extfs\"]]}" ;;
   "login "*) cat > "$STANDIN/password"; exit "${STANDIN_LOGIN:-0}" ;;
   "pull "*) echo "manifest unknown"; exit "${STANDIN_PULL:-1}" ;;
+  "ps "*) cat "$STANDIN/containers" ;;
+  "inspect "*) sed -n "s/^${last##* } //p" "$STANDIN/created" ;;
   "buildx build "*)
     ls -A > "$STANDIN/context"
     cat "$STANDIN/output" 2> /dev/null
@@ -82,6 +85,7 @@ class Template:
         self,
         inputs: dict[str, Any] | None = None,
         output: str = "",
+        containers: dict[str, str] | None = None,
         **variables: str,
     ) -> Ran:
         text = component.render(TEMPLATE, {"image": IMAGE, "wait-seconds": 0, **(inputs or {})})
@@ -98,6 +102,9 @@ class Template:
         (standin / "docker").chmod(0o755)
         (standin / "calls").write_text("")
         (standin / "output").write_text(output)
+        (standin / "containers").write_text("".join(f"{name}\n" for name in containers or {}))
+        created = "".join(f"{name} {when}\n" for name, when in (containers or {}).items())
+        (standin / "created").write_text(created)
         result = subprocess.run(
             [str(shutil.which("sh", path=self.path)), "-c", "\n".join(job.script)],
             cwd=work,
@@ -179,17 +186,10 @@ def test_every_input_is_described_and_has_a_default() -> None:
         ("image", "-x"),
         ("image", "a b"),
         ("image", "$(id)"),
-        ("cache-image", "a;b"),
-        ("tags", "a;b"),
         ("context", "--help"),
-        ("target", "a b"),
-        ("platforms", "linux"),
-        ("platforms", "linux/amd64 linux/arm64"),
         ("push", "sometimes"),
         ("registry-password-variable", "glpat-123"),
         ("registry-password-variable", "$CI_REGISTRY_PASSWORD"),
-        ("plain-http-registry", "http://registry:5000"),
-        ("dind-options", "; reboot"),
         ("runner-tags", "docker"),
         ("wait-seconds", "60"),
     ],
@@ -197,6 +197,11 @@ def test_every_input_is_described_and_has_a_default() -> None:
 def test_bad_inputs_are_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: must "):
         component.render(TEMPLATE, {name: value})
+
+
+def test_what_may_be_empty_has_no_regex() -> None:
+    """Before 18.1 or so, GitLab let no regex match it: gitlab-org/gitlab#477707."""
+    assert not [name for name, rule in HEADER.items() if rule["default"] == "" and "regex" in rule]
 
 
 def test_images_are_those_of_the_package() -> None:
@@ -215,11 +220,40 @@ def test_two_images_are_two_jobs_that_share_nothing() -> None:
     assert first["api"]["cache"]["key"] != second["web"]["cache"]["key"]
 
 
+def allowed(rules: list[dict[str, str]], **variables: str) -> bool:
+    """Return whether a pipeline with these variables gets the job."""
+    for rule in rules:
+        words = rule["if"].replace("&&", "and").replace("||", "or")
+        text = re.sub(r"\$(\w+)", lambda found: repr(variables.get(found[1], "")), words)
+        if eval(text, {"__builtins__": {}}):
+            return rule.get("when") != "never"
+    return False
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"CI_COMMIT_BRANCH": "other"}, True),
+        ({"CI_COMMIT_BRANCH": "other", "CI_OPEN_MERGE_REQUESTS": "a/b!1"}, False),
+        ({"CI_COMMIT_BRANCH": "main"}, True),
+        # From main to a branch of releases: `latest` is still pushed.
+        ({"CI_COMMIT_BRANCH": "main", "CI_OPEN_MERGE_REQUESTS": "a/b!1"}, True),
+        ({"CI_PIPELINE_SOURCE": "merge_request_event", "CI_OPEN_MERGE_REQUESTS": "a/b!1"}, True),
+        ({"CI_COMMIT_TAG": "v1"}, True),
+        ({}, False),
+    ],
+)
+def test_which_pipelines_build(variables: dict[str, str], expected: bool) -> None:
+    rules = rendered()["docker-build"]["rules"]
+    assert allowed(rules, CI_DEFAULT_BRANCH="main", **variables) == expected
+
+
 @pytest.mark.parametrize("builder", ["shared", "dind", "buildkit"])
 def test_only_a_daemon_of_the_jobs_own_is_a_service(builder: str) -> None:
     text = yaml.safe_dump(rendered(builder=builder))
     job = ci.job(text, "docker-build", GIT, identity=1, project_id=1, project_path="a/b")
     known = {one.key: one.value for one in job.variables}
+    assert known["DOCKER_BUILD_BUILDER"] == builder
     assert len(job.services) == (builder == "dind")
     assert ("DOCKER_HOST" in known) == (builder == "dind")
     if builder == "dind":
@@ -291,7 +325,7 @@ def test_inputs_reach_the_script_by_variables_alone() -> None:
     ids=["default", "branch", "merged result", "other target", "fork's main", "tag"],
 )
 def test_the_keys_of_a_pipeline(
-    template: Template, variables: dict[str, str], own: str | None, read: list[str]
+    template: Template, variables: dict[str, Any], own: str | None, read: list[str]
 ) -> None:
     ran = template.run(
         {"mode": "registry"}, STANDIN_STORE="io.containerd.snapshotter.v1", **variables
@@ -374,7 +408,7 @@ def test_every_option_of_a_build(template: Template) -> None:
             "target": "t",
             "platforms": "linux/arm64",
             "build-args": "A=one two\nB=$CI_COMMIT_SHA\n\nC='*\"$$(id)",
-            "build-secrets": "id=npm,env=NPM",
+            "build-secrets": "id=npm,env=NPM\n\nid=key,src=keys/a b.pem",
             "tags": "v1 $CI_COMMIT_TAG",
         }
     )
@@ -384,7 +418,7 @@ def test_every_option_of_a_build(template: Template) -> None:
     assert ran.given("--target") == ["t"]
     assert ran.given("--platform") == ["linux/arm64"]
     assert ran.given("--build-arg") == ["A=one two", f"B={SHA}", "C='*\"$(id)"]
-    assert ran.given("--secret") == ["id=npm,env=NPM"]
+    assert ran.given("--secret") == ["id=npm,env=NPM", "id=key,src=keys/a b.pem"]
     assert ran.given("--tag") == [f"{IMAGE}:{SHA}", f"{IMAGE}:latest", f"{IMAGE}:v1"]
 
 
@@ -399,6 +433,21 @@ def test_every_option_of_a_build(template: Template) -> None:
         ({"build-args": "1A=1"}, "the input 'build-args' has a line"),
         ({"build-args": "=1"}, "the input 'build-args' has a line"),
         ({"tags": "-x"}, "this is no tag of an image: -x"),
+        ({"tags": "a;b"}, "this is no tag of an image: a;b"),
+        ({"cache-image": "a;b"}, "the input 'cache-image' is no repository: a;b"),
+        ({"target": "a b"}, "the input 'target' is not valid: a b"),
+        ({"target": "a\n--push"}, "the input 'target' is not valid: a"),
+        ({"platforms": "linux"}, "the input 'platforms' is not valid: linux"),
+        ({"platforms": "linux/amd64 linux/arm64"}, "the input 'platforms' is not valid"),
+        ({"platforms": "linux/amd64,"}, "the input 'platforms' is not valid"),
+        ({"plain-http-registry": "http://r:5000"}, "the input 'plain-http-registry' is not valid"),
+        ({"build-secrets": "rubbish --push"}, "the input 'build-secrets' has a line"),
+        ({"build-secrets": "id=a,env=B\nid=a"}, "the input 'build-secrets' has a line"),
+        ({"build-secrets": "id=a,env=B,src=c"}, "the input 'build-secrets' has a line"),
+        ({"build-secrets": "env=B"}, "the input 'build-secrets' has a line"),
+        ({"cache-image": IMAGE, "tags": "v1 default"}, "the input 'tags' has default, a key"),
+        ({"cache-image": IMAGE, "tags": "branch-x-0"}, "the input 'tags' has branch-x-0, a key"),
+        ({"cache-image": IMAGE, "tags": "fork-7-x-0"}, "the input 'tags' has fork-7-x-0, a key"),
     ],
 )
 def test_what_is_wrong_only_in_the_job(template: Template, inputs: Any, said: str) -> None:
@@ -450,6 +499,36 @@ def test_the_driver_is_one_that_can(
         assert ran.given("--builder") == ["docker-build-1-builder"]
 
 
+def test_only_old_builders_of_earlier_jobs_are_removed(template: Template) -> None:
+    def ago(seconds: int) -> str:
+        when = datetime.now(UTC) - timedelta(seconds=seconds)
+        return when.isoformat().replace("+00:00", "Z")
+
+    prefix, day = "buildx_buildkit_docker-build-", 86400
+    containers = {
+        f"{prefix}1-builder0": ago(2 * day),
+        f"{prefix}2-builder0": ago(day - 600),
+        f"{prefix}3-builder0": "",
+        f"{prefix}-builder0": ago(2 * day),
+        f"{prefix}4a-builder0": ago(2 * day),
+        f"{prefix}5-builder0-mine": ago(2 * day),
+        f"mine-{prefix}6-builder0": ago(2 * day),
+    }
+
+    def removed(ran: Ran) -> list[str]:
+        assert ran.code == 0, ran.output
+        return [c[-1] for c in ran.calls if c[:2] in (["rm", "--force"], ["volume", "rm"])]
+
+    old = [f"{prefix}1-builder0", f"{prefix}1-builder0_state"]
+    given = {"mode": "registry"}
+    assert removed(template.run(given, containers=containers)) == old
+    # Another job may run as long as this one may.
+    assert removed(template.run(given, containers=containers, CI_JOB_TIMEOUT=f"{3 * day}")) == []
+    assert removed(template.run(given, containers=containers, CI_JOB_TIMEOUT="60")) == old
+    # A job that makes no builder looks for none.
+    assert not [c for c in template.run(containers=containers).calls if c[0] == "ps"]
+
+
 def test_a_remote_buildkit_gets_its_certificates(template: Template) -> None:
     ran = template.run(
         {"builder": "buildkit", "mode": "registry"},
@@ -478,6 +557,30 @@ def test_the_password_is_in_no_argument_and_no_output(template: Template) -> Non
     assert "se'cr$et" not in ran.output + json.dumps(ran.calls)
     # Nor is it left where the client writes it.
     assert {path.name for path in ran.folder.iterdir()} == {"work", "standin"}
+
+
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("registry.example.com/group/app", "registry.example.com"),
+        ("localhost/app", "localhost"),
+        ("registry:5000/app", "registry:5000"),
+        ("group/app", None),
+        ("app.example.com", None),
+    ],
+)
+def test_no_password_goes_to_docker_hub_by_mistake(
+    template: Template, image: str, registry: str | None
+) -> None:
+    account: dict[str, Any] = {"CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "p"}
+    ran = template.run({"image": image}, CI_REGISTRY="", **account)
+    logins = [call for call in ran.calls if call[0] == "login"]
+    assert [call[-1] for call in logins] == ([registry] if registry else [])
+    assert ran.code == (0 if registry else 1), ran.output
+    if not registry:
+        assert "error: the input 'registry' is empty, and the image names none" in ran.output
+    # Without an account nobody logs in anywhere.
+    assert template.run({"image": image}, CI_REGISTRY="", CI_REGISTRY_USER="").code == 0
 
 
 def test_no_login_is_an_error_only_where_something_is_pushed(template: Template) -> None:
@@ -554,13 +657,36 @@ def test_a_record_that_was_tampered_with_does_no_harm(template: Template) -> Non
     assert re.search(r"time saved: about 0\.0 s", ran.output)
 
 
+PUSH, REACH, BUILD = "could not be pushed to", "could not be reached", "output above tells why"
+# What a RUN writes, and how it is written, says nothing of a registry.
+FAILED_STEP = """#4 [2/2] RUN echo denied: && wget http://away
+#4 0.213 denied: failed to push
+#4 0.214 wget: Connection refused, no such host
+#4 ERROR: process "/bin/sh -c echo denied: && wget http://away" did not complete: exit code: 1
+------
+ > [2/2] RUN echo denied: && wget http://away:
+0.213 denied: failed to push
+0.214 wget: Connection refused, no such host
+------
+ERROR: failed to solve: process "/bin/sh -c echo denied:" did not complete: exit code: 1
+"""
+
+
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("#9 pushing layers\n#9 ERROR: dial tcp: connection refused\n", "could not be pushed to"),
-        ("ERROR: failed to push r/a: denied\n", "could not be pushed to"),
-        ("ERROR: b: failed to resolve source metadata for b\n", "could not be reached"),
-        ("#4 [2/2] RUN false\n#4 ERROR: exit code: 1\n", "the builder's output above tells why"),
+        ("#9 pushing layers\n#9 ERROR: dial tcp: connection refused\n", PUSH),
+        (
+            "#9 pushing r/a with docker\n#9 ERROR: denied: no access\nERROR: denied: no access\n",
+            PUSH,
+        ),
+        ("ERROR: failed to push r/a: denied\n", PUSH),
+        ("ERROR: b: failed to resolve source metadata for b\n", REACH),
+        ("ERROR: b: failed to resolve source metadata for b: pull access denied\n", REACH),
+        ("#4 [2/2] RUN false\n#4 ERROR: exit code: 1\n", BUILD),
+        (FAILED_STEP, BUILD),
+        (f"#3 importing cache\n#3 ERROR: denied: no access\n{FAILED_STEP}", BUILD),
+        (f"#9 pushing layers\n#9 DONE 0.1s\n{FAILED_STEP}", BUILD),
     ],
 )
 def test_a_build_that_fails_says_what_failed(template: Template, output: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """The stand-in for GitLab's inputs of CI/CD components."""
 
+import re
 from typing import Any
 
 import pytest
@@ -68,3 +69,30 @@ def test_a_header_and_jobs_that_do_not_fit_are_refused() -> None:
         component.render(TEMPLATE.replace("inputs:\n", "inputs:\n    idle: {default: 1}\n", 1), {})
     with pytest.raises(ValueError, match="unknown type 'list'"):
         component.render(TEMPLATE.replace("type: array", "type: list"), {"tag": "x"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("", ".x: {}\n", ".x: a hidden job must have something in it"),
+        ("", ".x:\n", ".x: a hidden job must have something in it"),
+        ("", "x: {extends: .gone, script: [id]}\n", "x: extends .gone, which is not there"),
+        ("", "x: {only: [tags], rules: [{if: $A}]}\n", "x: rules stand beside no only"),
+        ("", "x: {scripts: [id]}\n", "x: GitLab knows no scripts"),
+        ("", "x: {rules: [{if: $A, unless: $B}]}\n", "x: GitLab knows no rules:unless"),
+        ("", "x: {services: [{name: a, env: {}}]}\n", "x: GitLab knows no services:env"),
+        ("", "x: {cache: {key: a, path: [b]}}\n", "x: GitLab knows no cache:path"),
+        ("type: number,", "type: number, regex: x,", "count: a regex is for a string alone"),
+        ("[a-z]+", "(?!x)[a-z]+", "tag: RE2 has no lookaround"),
+        ("type: boolean,", "type: boolean, options: [true],", "push: options are for a string"),
+    ],
+)
+def test_what_gitlab_alone_refuses(old: str, new: str, said: str) -> None:
+    template = TEMPLATE.replace(old, new) if old else TEMPLATE + new
+    with pytest.raises(ValueError, match=re.escape(said)):
+        component.render(template, {"tag": "x"})
+
+
+def test_a_hidden_job_with_something_in_it_is_taken() -> None:
+    more = ".x: {variables: {A: b}}\ny: {extends: .x, script: [id]}\n"
+    assert "y" in yaml.safe_load(component.render(TEMPLATE + more, {"tag": "x"}))
