@@ -466,7 +466,8 @@ def markdown(data: Data) -> str:
 {_targets(data)}
 `make bench` measures all of this anew on a machine of your own, in the lab; it takes about
 {plan.FULL_MINUTES} minutes and goes on where it was interrupted, or where `MINUTES=40` ended it.
-`make bench QUICK=1` checks in four minutes that it works. Raw data: [full.json](benchmarks/full.json).
+`make bench QUICK=1` checks in four minutes that it works. Raw data:
+[full.json](benchmarks/full.json).
 
 ## Every situation
 
