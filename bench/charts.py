@@ -218,11 +218,16 @@ PICTURES = {
 }
 
 
+_NEEDS = {"at-once": "at once", "disk": "disk"}
+"""The records without which there is nothing to draw."""
+
+
 def main() -> None:
     """Draw all pictures of a file of raw data into a folder."""
     data, folder = Data.read(Path(sys.argv[1])), Path(sys.argv[2])
     for name, draw in PICTURES.items():
-        draw(data, folder / f"{name}.svg")
+        if name not in _NEEDS or data.of_kind(_NEEDS[name]):
+            draw(data, folder / f"{name}.svg")
 
 
 if __name__ == "__main__":

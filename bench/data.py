@@ -65,6 +65,12 @@ class Data:
         }
         return [way for way in plan.WAYS if way.key in seen]
 
+    def missing(self) -> tuple[int, int]:
+        """Return how many builds of the full run were not measured, and how many it has."""
+        wanted = {cell: plan.repetitions(cell) for cell in plan.cells()}
+        left = [max(0, times - len(self.builds(cell))) for cell, times in wanted.items() if times]
+        return sum(left), sum(wanted.values())
+
     def of_kind(self, kind: str, **fields: Any) -> list[Record]:
         """Return the records of a kind, with some fields."""
         return [

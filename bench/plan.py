@@ -249,7 +249,7 @@ NETWORKS = (
     Network("uplink", "100 Mbit/s outside, 1 Gbit/s inside", 100, 1000),
 )
 
-FULL_MINUTES, QUICK_MINUTES = 75, 4
+FULL_MINUTES, QUICK_MINUTES = 90, 4
 """About what the two runs take on two cores."""
 
 

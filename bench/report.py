@@ -296,7 +296,8 @@ def scale(data: Data) -> list[list[str]]:
     for jobs in (10, 100, 1000):
         cores, busy = jobs * core / 3600, jobs * build / 3600
         peak = busy + 2 * math.sqrt(busy)
-        rows.append([str(jobs), f"{cores:.2f}", f"{busy:.2f}", f"{peak:.1f}"])
+        values = (f"{cores:.2f}", f"{busy:.2f}", f"{peak:.1f}")
+        rows.append([str(jobs), *("–" if math.isnan(peak) else value for value in values)])
     return rows
 
 
@@ -321,13 +322,23 @@ def _versions(data: Data) -> str:
     return _table(["what", "version"], rows).replace("---:", "---")
 
 
+def _missing(data: Data) -> str:
+    left, total = data.missing()
+    if not left:
+        return ""
+    return (
+        f"**This run was not finished**: {left} of {total} builds are missing, and shown as –.\n"
+        "The same command goes on from there.\n\n"
+    )
+
+
 def _headline(data: Data) -> str:
     network, workload = MAIN
     base = plan.Cell(network, workload, "baseline", "nothing")
     shared = plan.Cell(network, workload, "shared", "source")
     one, other = data.seconds(base), data.seconds(shared)
     if not one or not other:
-        return "The run was not finished; what is missing is shown as –."
+        return "What the head of this report is about was not measured."
     return (
         f"A compiled program whose dependencies take {_dependency_seconds(data)} s to build, on a "
         f"1 Gbit/s network: `docker build` takes **{seconds_text(one.median)} s** with a daemon "
@@ -337,9 +348,12 @@ def _headline(data: Data) -> str:
 
 
 def _dependency_seconds(data: Data) -> str:
-    cell = plan.Cell(*MAIN, "limit", "dependency")
-    found = data.value(cell, lambda record: record["phases"].get("steps", 0.0))
-    return seconds_text(found.median) if found else "–"
+    for situation in ("dependency", "first"):
+        cell = plan.Cell(*MAIN, "limit", situation)
+        found = data.value(cell, lambda record: record["phases"].get("steps", 0.0))
+        if found:
+            return seconds_text(found.median)
+    return "–"
 
 
 _RULE = """How often a cell is measured follows rules (`RULES` in `bench/plan.py`): on workload (b)
@@ -369,8 +383,11 @@ _LIMITS = """- One machine: daemon, registry, jobs and Kubernetes share its core
   rate.
 - The daemon of a job runs without TLS and its image is on the node: the baseline is faster here
   than with the official image, which makes certificates first and may be pulled first.
-- The executor is a stand-in (README): it has no poll interval of three seconds between a job's
-  stages, and no queue at GitLab.
+- The executor is a stand-in (README): it watches the pod while it starts, where the runner asks
+  every three seconds (`poll_interval`). There is no queue at GitLab.
+- The base images of all ways but those with the mirror are in the registry that images are
+  pushed to, where their layers need no upload. A daemon that is new uploads a base image of
+  another registry again with each image: the rows of the per-job mirror show what that costs.
 - GitLab's `cache:` is moved by curl and zip, not by the runner's own helper.
 - The jobs' images are on the node, as they are on a node that has run a job.
 - The ways 2 and 3 are the recipes of GitLab's documentation, 2 with no stage of its own for the
@@ -385,6 +402,36 @@ _RECOMMENDATION = """- **Projects of one team, that trust each other**: the shar
 - **Base images from Docker Hub**: the mirror beside any of them. It saves pulls from outside and
   the limits on them; within one network rate it saves no time.
 - **`cache:`** for what jobs use outside of `docker build`. Not for layers."""
+
+
+def _more(data: Data) -> str:
+    """Return the sections of what is not about one build, where they were measured."""
+    found = []
+    if data.of_kind("at once"):
+        found.append(
+            f"""## Many jobs at once
+
+{_at_once(data)}
+![many jobs at once](benchmarks/at-once.svg)
+
+"""
+        )
+    if data.of_kind("disk"):
+        found.append(
+            f"""## Growth of the disk
+
+{_disk(data)}
+![growth of the disk](benchmarks/disk.svg)
+
+{_rested(data)}BuildKit collects at most once a minute: what is built within a minute is on the disk
+beside what may stay. Leave that room: the package's rules let the cache have 70 % of the volume by
+default.
+
+"""
+        )
+    if data.of_kind("fleets"):
+        found.append(f"## Size of a stack\n\n{_fleets(data)}\n")
+    return "".join(found)
 
 
 def markdown(data: Data) -> str:
@@ -403,17 +450,24 @@ def markdown(data: Data) -> str:
         f"{_seconds(data, net.key, project.key, 'job')}"
         for net, project in others
     )
+    others_text = f"## Other workloads and networks\n\n{more}\n" if others else ""
+    costs = "\n".join(
+        f"{project.title}:\n\n{_resources(data, project.key)}"
+        for project in plan.WORKLOADS
+        if data.ways(network, project.key)
+    )
     return f"""<!-- Made by 'make bench' of docs/benchmarks/full.json: do not edit. -->
 # Benchmarks
 
-{_headline(data)}
+{_missing(data)}{_headline(data)}
 
 ![seconds of docker build by way](benchmarks/readme.svg)
 
 {_targets(data)}
 `make bench` measures all of this anew on a machine of your own, in the lab; it takes about
-{plan.FULL_MINUTES} minutes and goes on where it was interrupted. `make bench QUICK=1` checks in
-four minutes that it works. Raw data: [full.json](benchmarks/full.json).
+{plan.FULL_MINUTES} minutes and goes on where it was interrupted, or where `MINUTES=40` ended it.
+`make bench QUICK=1` checks in four minutes that it works. Raw data:
+[full.json](benchmarks/full.json).
 
 ## Every situation
 
@@ -432,7 +486,7 @@ Seconds of the whole job, from the pod's creation to the end of its last stage:
 
 ## What it costs
 
-{_resources(data, workload)}
+{costs}
 ## When each wins, loses or harms
 
 Whole jobs against the baseline, at {name}, all workloads; a difference of less than a seventh is
@@ -447,27 +501,7 @@ then, and no slower:
 
 {_RECOMMENDATION}
 
-## Other workloads and networks
-
-{more}
-## Many jobs at once
-
-{_at_once(data)}
-![many jobs at once](benchmarks/at-once.svg)
-
-## Growth of the disk
-
-{_disk(data)}
-![growth of the disk](benchmarks/disk.svg)
-
-{_rested(data)}BuildKit collects at most once a minute: what is built within a minute is on the disk
-beside what may stay. Leave that room: the package's rules let the cache have 70 % of the volume by
-default.
-
-## Size of a stack
-
-{_fleets(data)}
-## How far one daemon goes
+{others_text}{_more(data)}## How far one daemon goes
 
 On paper, from what was measured of one build of workload (b): of five builds four change a
 source line, one a dependency. Mean and 95 % of Poisson arrivals (mean + 2√mean).

@@ -11,6 +11,7 @@ from bench.data import Data
 from bench.measure import Project, Sources
 from bench.run import Journal, problems, schedule
 from lab.jobs.model import Line
+from lab.paths import ROOT
 
 TRACE = """Using Kubernetes namespace: jobs
 $ docker load --input x
@@ -212,6 +213,7 @@ RECORDS = [
     *(record("baseline", "nothing", value) for value in (39.0, 40.0, 42.0)),
     record("limit", "nothing", 1.0),
     record("limit", "dependency", 24.0),
+    record("limit", "first", 30.0, kind="first", phases={"steps": 24.0}),
     record("shared", "nothing", 1.1),
     record("shared", "source", 2.0),
     record("shared", "dependency", 25.0),
@@ -245,6 +247,7 @@ RECORDS = [
 def test_the_report_is_made_of_the_data() -> None:
     text = report.markdown(Data(RECORDS))
     assert "| 1. docker daemon per job, no cache | **40.0** <sub>39.0–42.0, n=3</sub> |" in text
+    assert "whose dependencies take 24.0 s to build" in text
     assert "takes **40.0 s** with a daemon per job and **2.00 s** with the shared daemon" in text
     assert "**20×** faster" in text
     assert "| shared daemon | – | " not in text
@@ -289,3 +292,25 @@ def test_signs_are_judged() -> None:
     assert signs(Data(worse)) == ["registry, nothing: was not measured"]
     slow = [*worse, record("registry", "nothing", 50.0)]
     assert "not faster than the baseline (0.80×)" in signs(Data(slow))[0]
+
+
+def test_an_unfinished_run_says_so() -> None:
+    left, total = Data(RECORDS).missing()
+    assert 0 < left < total
+    assert f"{left} of {total} builds are missing" in report.markdown(Data(RECORDS))
+    whole = [
+        record(cell.way, cell.situation, 1.0, network=cell.network, workload=cell.workload)
+        for cell in plan.cells()
+        for _ in range(plan.repetitions(cell))
+    ]
+    assert Data(whole).missing() == (0, total)
+    assert "not finished" not in report.markdown(Data(whole))
+
+
+COMMITTED = ROOT / "docs/benchmarks/full.json"
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="no run of all builds is committed yet")
+def test_the_committed_report_is_made_of_the_committed_data() -> None:
+    data = Data.read(COMMITTED)
+    assert (ROOT / "docs/benchmarks.md").read_text() == report.markdown(data)
