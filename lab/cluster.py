@@ -606,7 +606,9 @@ def remove_networks() -> None:
 
 def down() -> None:
     """Stop everything and remove all that `up` made outside of the cache."""
-    if not STATE.exists():
+    if not (STATE / "made.json").exists():
+        # It came no further than its builds: interfaces and cgroups of these names are another's.
+        shutil.rmtree(STATE, ignore_errors=True)
         return
     ours = process.pid("kube-proxy") is not None or (STATE / "pids/kube-proxy").exists()
     with step("stopping Kubernetes"):
@@ -632,7 +634,6 @@ def down() -> None:
         saved = STATE / "ip_forward"
         if saved.exists():
             _FORWARD.write_text(saved.read_text())
-        made = STATE / "made.json"
-        for path in json.loads(made.read_text()) if made.exists() else ():
+        for path in json.loads((STATE / "made.json").read_text()):
             shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(STATE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import images, process, toolchain
+from lab import cluster, images, process, toolchain
 from lab.console import LabError
 from lab.providers import base
 from lab.providers.random import Password
@@ -44,6 +44,18 @@ def test_a_server_that_died_is_reported_with_its_log(state: Path) -> None:
     process.start("one", ["sh", "-c", "echo the reason; exit 1"], os.environ)
     with pytest.raises(LabError, match="the reason"):
         process.wait_for("nothing", lambda: False, 20, ["one"])
+
+
+def test_a_lab_that_never_started_takes_nothing_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "lab"
+    (state / "logs").mkdir(parents=True)
+    monkeypatch.setattr(cluster, "STATE", state)
+    monkeypatch.setattr(cluster, "_ip", lambda *_: pytest.fail("an interface is another's"))
+    monkeypatch.setattr(cluster, "_controllers", lambda: pytest.fail("so are its cgroups"))
+    cluster.down()
+    assert not state.exists()
 
 
 def test_the_same_layer_gives_the_same_digest(tmp_path: Path) -> None:
