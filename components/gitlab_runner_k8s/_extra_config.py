@@ -250,6 +250,23 @@ class _Volumes(Table):
     nfs: list[_Nfs] = []
 
 
+class _AutoscalerPolicy(Table):
+    periods: list[str] = []
+    timezone: str | None = None
+    idle_count: Amount | None = None
+    idle_time: Duration | None = None
+    scale_factor: Annotated[float, Field(ge=0, strict=False)] | None = None
+    scale_factor_limit: Amount | None = None
+
+
+class _Autoscaler(Table):
+    max_pause_pods: Amount | None = None
+    pause_pod_image: v.ImageReference | None = None
+    pause_pod_priority_class_name: str | None = None
+    pause_pod_image_pull_secrets: list[str] = []
+    policy: list[_AutoscalerPolicy] = []
+
+
 class _Options(Table):
     allow_privilege_escalation: bool | None = None
     cap_add: list[str] = []
@@ -275,6 +292,7 @@ class _Options(Table):
         Literal["none", "default", "cluster-first", "cluster-first-with-host-net"] | None
     ) = None
     dns_config: _DnsConfig | None = None
+    autoscaler: _Autoscaler | None = None
     host_aliases: list[_HostAlias] = []
     services: list[_Service] = []
     pod_security_context: _PodSecurity | None = None
@@ -377,7 +395,6 @@ _CLUSTER_ACCESS = ("host", "context", "cert_file", "key_file", "ca_file", "beare
 # What the runner would need for it, by GitLab's table of API permissions.
 _NEEDS_MORE_RIGHTS = {
     "namespace_per_job": "create and delete on namespaces",
-    "autoscaler": "list, create, update and delete on deployments, and create on priorityclasses",
 }
 # Whoever can write there, or only read some of it, has the node.
 _SYSTEM_PATHS = (

@@ -32,6 +32,20 @@ DISRUPTION_BUDGET_RULE = {
 }
 """What the executor needs beside it to protect its jobs' pods from eviction."""
 
+AUTOSCALER_RULE = {
+    "apiGroups": ["apps"],
+    "resources": ["deployments"],
+    "verbs": ["create", "delete", "get", "list", "update"],
+}
+"""What the executor needs beside it to keep room for jobs by pause pods."""
+
+PRIORITY_CLASS_RULE = {
+    "apiGroups": ["scheduling.k8s.io"],
+    "resources": ["priorityclasses"],
+    "verbs": ["create", "get"],
+}
+"""What it needs for their PriorityClass, which belongs to no namespace."""
+
 
 @dataclass(frozen=True)
 class ChartConfig:
@@ -61,6 +75,7 @@ class ChartConfig:
     ca_secret_name: str | None = None
     tags: list[str] = field(default_factory=list)
     enable_job_disruption_budget: bool = False
+    enable_autoscaler: bool = False
 
 
 def _image(reference: str) -> dict[str, str]:
@@ -98,7 +113,11 @@ def values(chart: ChartConfig) -> dict[str, Any]:
         if chart.tags
         else None,
     }
-    rules = [*RBAC_RULES, *([DISRUPTION_BUDGET_RULE] if chart.enable_job_disruption_budget else [])]
+    rules = [
+        *RBAC_RULES,
+        *([DISRUPTION_BUDGET_RULE] if chart.enable_job_disruption_budget else []),
+        *([AUTOSCALER_RULE] if chart.enable_autoscaler else []),
+    ]
     return {
         "fullnameOverride": chart.service_account_name,
         "image": _image(chart.image),

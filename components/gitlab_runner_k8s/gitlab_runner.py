@@ -17,7 +17,7 @@ from ._meta import token
 from ._secrets import has_secret
 from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec
 from ._validation import ArgsError, name_problems, quantity, validate
-from ._values import ChartConfig, values
+from ._values import PRIORITY_CLASS_RULE, ChartConfig, values
 
 
 class PullPolicy(str, Enum):
@@ -264,8 +264,9 @@ class RunnerOptionsArgs(TypedDict):
     extra_config: NotRequired[str]
     """More of config.toml, as TOML: one `[[runners]]` with keys of the Kubernetes executor that
     have no argument here. Unknown keys, keys that have an argument, secrets, and paths of the
-    node's own system are refused; beside a shared daemon, privilege of any kind too.
-    Default: none."""
+    node's own system are refused; beside a shared daemon, privilege of any kind too. An
+    `autoscaler` gives the runner rights on deployments in the job namespace, and a ClusterRole for
+    PriorityClasses. Default: none."""
     poll_timeout_seconds: NotRequired[int]
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
     daemon_wait_seconds: NotRequired[int]
@@ -370,6 +371,8 @@ class GitLabRunner(pulumi.ComponentResource):
 
         secret, secret_name, checksum = self._token(name, spec)
         config_toml = lift(_render, _runner_config(spec, release_name))
+        extra = parse(spec.extra_config) if spec.extra_config else {}
+        has_autoscaler = "autoscaler" in extra.get("kubernetes", {})
         chart = {
             "gitlab_url": spec.gitlab_url,
             "job_namespace": spec.job_namespace,
@@ -395,8 +398,11 @@ class GitLabRunner(pulumi.ComponentResource):
             "ca_secret_name": spec.gitlab_ca_secret_name,
             "tags": spec.tags,
             "enable_job_disruption_budget": spec.enable_job_disruption_budget,
+            "enable_autoscaler": has_autoscaler,
         }
-        policies = self._network_policies(name, spec) if spec.enable_network_policies else []
+        first = self._network_policies(name, spec) if spec.enable_network_policies else []
+        if has_autoscaler:
+            first += self._priority_classes(name, release_name, spec)
         self._release = k8s.helm.v3.Release(
             f"{name}-release",
             name=release_name,
@@ -411,7 +417,7 @@ class GitLabRunner(pulumi.ComponentResource):
             # A first pull of the image takes minutes; the provider's own limit is 300.
             timeout=900,
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[*([secret] if secret else []), *policies]
+                parent=self, depends_on=[*([secret] if secret else []), *first]
             ),
         )
         self._serves_metrics = spec.enable_metrics
@@ -473,6 +479,36 @@ class GitLabRunner(pulumi.ComponentResource):
         )
         secrets = [spec.runner_token, *([extra] if extra else [])]
         return secret, f"{name}-token", digest(*secrets, salt=salt.hex)
+
+    def _priority_classes(
+        self, name: str, release_name: str, spec: GitLabRunnerSpec
+    ) -> list[pulumi.Resource]:
+        """Let the runner make the PriorityClass of its pause pods; it is the whole cluster's."""
+        child = pulumi.ResourceOptions(parent=self)
+        rules: Any = [PRIORITY_CLASS_RULE]
+        role = k8s.rbac.v1.ClusterRole(
+            f"{name}-priority-classes",
+            metadata={"labels": kube.labels("gitlab-runner", name)},
+            rules=rules,
+            opts=child,
+        )
+        account: Any = {
+            "kind": "ServiceAccount",
+            "name": release_name,
+            "namespace": spec.namespace,
+        }
+        binding = k8s.rbac.v1.ClusterRoleBinding(
+            f"{name}-priority-classes",
+            metadata={"labels": kube.labels("gitlab-runner", name)},
+            role_ref={
+                "api_group": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": role.metadata["name"],
+            },
+            subjects=[account],
+            opts=child,
+        )
+        return [role, binding]
 
     def _network_policies(self, name: str, spec: GitLabRunnerSpec) -> list[pulumi.Resource]:
         addresses = {

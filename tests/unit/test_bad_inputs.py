@@ -499,7 +499,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ('retry_limit = "five"', "retry_limit", "whole number"),
             ("poll_interval = -5", "poll_interval", "greater than"),
             ("namespace_per_job = true", "namespace_per_job", "needs a ClusterRole"),
-            ("autoscaler = {max_pause_pods = 3}", "autoscaler", "needs a ClusterRole"),
+            ("autoscaler = {max_pods = 3}", "autoscaler.max_pods", "did you mean"),
             ("pod_labels_overwrite_allowed = '('", "pod_labels_overwrite_allowed", "regular"),
             ("pod_cpu_limit = 'lots'", "pod_cpu_limit", "quantity"),
             ("suspend_pvc_size = '10G i'", "suspend_pvc_size", "quantity"),

@@ -4,9 +4,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s import RunnerPlatform
+from gitlab_runner_k8s import GitLabRunner, RunnerPlatform
 from gitlab_runner_k8s._extra_config import check, privileges
 from gitlab_runner_k8s._specs import GitLabRunnerSpec
+from gitlab_runner_k8s._values import AUTOSCALER_RULE, PRIORITY_CLASS_RULE
 
 from tests.harness import deploy
 
@@ -212,3 +213,33 @@ def test_the_namespace_admits_what_the_jobs_ask_for(key: str, value: Any, privil
     assert bool(privileges(args["runner"]["extra_config"])) == privilege
     config = recorder.one(":Release").plain["values"]["runners"]["config"]
     assert tomllib.loads(config)["runners"][0]["kubernetes"][key] == value
+
+
+AUTOSCALER = """
+[[runners]]
+  [runners.kubernetes.autoscaler]
+    max_pause_pods = 10
+    [[runners.kubernetes.autoscaler.policy]]
+      periods = ["* 8-18 * * mon-fri"]
+      timezone = "Europe/Berlin"
+      idle_count = 3
+      idle_time = "10m"
+      scale_factor = 0.5
+"""
+
+
+def test_pause_pods_come_with_exactly_the_rights_that_they_need() -> None:
+    args: Any = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
+    plain = deploy(lambda: GitLabRunner("ci", args))
+    recorder = deploy(lambda: GitLabRunner("ci", args | {"extra_config": AUTOSCALER}))
+    values = recorder.one(":Release").plain["values"]
+    (runner,) = tomllib.loads(values["runners"]["config"])["runners"]
+    assert runner["kubernetes"]["autoscaler"]["policy"][0]["idle_count"] == 3
+    usual = plain.one(":Release").plain["values"]["rbac"]["rules"]
+    assert values["rbac"]["rules"] == [*usual, AUTOSCALER_RULE]
+    assert values["rbac"]["clusterWideAccess"] is False
+    role = recorder.one(":ClusterRole").plain
+    assert role["rules"] == [PRIORITY_CLASS_RULE]
+    (subject,) = recorder.one(":ClusterRoleBinding").plain["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "ci", "namespace": "gitlab-runner"}
+    assert plain.of_type(":ClusterRole") == []
