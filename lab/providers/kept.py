@@ -22,12 +22,16 @@ class KeptObject(Resource):
     """Any object: it has a name, which stays, and is what its inputs say.
 
     Args:
-        computed: What a provider adds to it, by its id.
+        computed: What a provider adds to it, by its id. Default: nothing.
         like: The same type of another stand-in, which says what a change replaces. Default: another
             name or namespace does.
     """
 
-    def __init__(self, computed: Callable[[str], Properties], like: Resource | None = None) -> None:
+    def __init__(
+        self,
+        computed: Callable[[str], Properties] = lambda _: {},
+        like: Resource | None = None,
+    ) -> None:
         self.computed, self.like = computed, like
 
     def check(self, call: Call, olds: Properties, news: Properties) -> Properties:

@@ -26,6 +26,7 @@ class Changing(KeptObject):
     """Stand-in for an object that somebody may change behind Pulumi's back."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.changed: Properties = {}
 
     def read(
