@@ -92,7 +92,6 @@ e2e: setup ## Tests on the running lab
 builds: setup ## Build what the tests on the lab need beside it, once
 	@$(PY) -m lab extras
 	@$(PY) -m lab languages
-	@$(PY) -m lab plugin
 
 lint: setup ## Format and lint, without changes
 	@$(VENV)/bin/ruff format --check .
