@@ -28,12 +28,13 @@ done
 
 # scoped_user ACCESS_KEY SECRET_KEY POLICY FILE
 scoped_user() {
-    # The keys go in by standard input: arguments are visible to every process of the node.
-    printf '%s\n%s\n' "$1" "$2" | mc admin user add store
+    # The keys go in by standard input: arguments are visible to every process of the node. What
+    # mc says holds the access key, which has no place in a log.
+    printf '%s\n%s\n' "$1" "$2" | mc admin user add store > /dev/null
     mc admin policy create store "$3" "$4"
     # Attaching twice is an error, so look first.
     if ! mc admin user info store "$1" | grep -q "$3"; then
-        mc admin policy attach store "$3" --user "$1"
+        mc admin policy attach store "$3" --user "$1" > /dev/null
     fi
 }
 
