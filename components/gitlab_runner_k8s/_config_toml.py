@@ -2,12 +2,12 @@
 
 import shlex
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 import tomli_w
 
 from ._extra_config import merge
+from ._meta import script
 
 DOCKER_CERTS_PATH = "/docker-certs"
 """Where jobs find the client certificate. A dind service of their own writes to /certs."""
@@ -156,7 +156,6 @@ def _wait_for_daemon(runner: RunnerConfig) -> str | None:
     if not any(hosts.values()) or not runner.daemon_wait_seconds or not is_posix:
         return None
     settings = [f"{name}={shlex.quote(host or '')}" for name, host in hosts.items()]
-    script = resources.files(__package__).joinpath("_daemon_wait.sh").read_text()
     # The runner shows the first line.
     return "\n".join(
         [
@@ -164,7 +163,7 @@ def _wait_for_daemon(runner: RunnerConfig) -> str | None:
             "(",
             *settings,
             f"seconds={runner.daemon_wait_seconds}",
-            f"{script})",
+            f"{script('_daemon_wait.sh')})",
         ]
     )
 

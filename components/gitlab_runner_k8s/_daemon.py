@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 import pulumi
@@ -13,6 +12,7 @@ from . import _kubernetes as kube
 from . import _network as net
 from ._config_toml import DOCKER_CERTS
 from ._inputs import concat, lift, sha256
+from ._meta import script
 from ._specs import DAEMON_STOP_SECONDS, BuildKitDaemonSpec, SharedDockerDaemonSpec
 
 Daemon = SharedDockerDaemonSpec | BuildKitDaemonSpec
@@ -112,11 +112,6 @@ def flags(directory: str) -> list[str]:
     """Return the flags that tell dockerd, docker, buildkitd and buildctl of certificates."""
     names = zip(("tlscacert", "tlscert", "tlskey"), DOCKER_CERTS, strict=True)
     return [f"--{flag}={directory}/{file}" for flag, file in names]
-
-
-def script(name: str) -> str:
-    """Return a shell script of the package."""
-    return resources.files(__package__).joinpath(f"_{name}.sh").read_text()
 
 
 def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
@@ -233,7 +228,7 @@ def stateful_set(
     config_map = k8s.core.v1.ConfigMap(
         f"{name}-config",
         metadata={"name": f"{name}-config", "namespace": spec.namespace},
-        data={**files, _DRAIN: script("daemon_drain")},
+        data={**files, _DRAIN: script("_daemon_drain.sh")},
         opts=opts,
     )
     title, text = settings

@@ -370,8 +370,8 @@ class GitLabRunner(pulumi.ComponentResource):
         release_name = spec.release_name or name
 
         secret, secret_name, checksum = self._token(name, spec)
-        config_toml = lift(_render, _runner_config(spec, release_name))
         extra = parse(spec.extra_config) if spec.extra_config else {}
+        config_toml = lift(_render, _runner_config(spec, release_name, extra))
         has_autoscaler = "autoscaler" in extra.get("kubernetes", {})
         chart = {
             "gitlab_url": spec.gitlab_url,
@@ -518,13 +518,13 @@ class GitLabRunner(pulumi.ComponentResource):
             "buildkit": spec.buildkit.host if spec.buildkit else None,
             "mirror": spec.registry_mirror.url if spec.registry_mirror else None,
         }
-        by_identity = spec.cache and spec.cache.credentials_secret_name is None
+        has_identity = spec.cache and spec.cache.credentials_secret_name is None
         around = net.Surroundings(
             dns_cidrs=spec.dns_cidrs,
             egress_cidrs=spec.egress_cidrs,
             api_server_ports=spec.api_server_ports,
             gitlab_port=spec.gitlab_port,
-            identity=spec.cache.type if spec.cache and by_identity else None,
+            identity=spec.cache.type if spec.cache and has_identity else None,
         )
         child = pulumi.ResourceOptions(parent=self)
         return [
@@ -634,7 +634,9 @@ _SPOT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 
 
-def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
+def _runner_config(
+    spec: GitLabRunnerSpec, release_name: str, extra: dict[str, Any]
+) -> dict[str, Any]:
     selector, tolerations = _SPOT[spec.spot] if spec.spot else ({}, {})
     kubernetes = {
         "allowed_pull_policies": spec.allowed_pull_policies or None,
@@ -676,5 +678,5 @@ def _runner_config(spec: GitLabRunnerSpec, release_name: str) -> dict[str, Any]:
         ),
         "feature_flags": spec.feature_flags,
         "kubernetes": kubernetes,
-        "extra": parse(spec.extra_config) if spec.extra_config else {},
+        "extra": extra,
     }

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from importlib import resources
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -15,7 +14,7 @@ from . import _certificates as pki
 from . import _kubernetes as kube
 from . import _network as net
 from ._inputs import concat, digest, lift, sha256
-from ._meta import token
+from ._meta import script, token
 from ._specs import MinioCacheSpec
 from ._store_engines import (
     CERTIFICATE_FILES,
@@ -307,7 +306,7 @@ class MinioCache(pulumi.ComponentResource):
             container["command"] = command
         if engine.started:
             given = [spec.bucket, time_to_live(spec.expiration_days)]
-            hook = {"command": ["/bin/sh", "-c", _script(engine.started), *given]}
+            hook = {"command": ["/bin/sh", "-c", script(engine.started), *given]}
             container["lifecycle"] = {"postStart": {"exec": hook}}
         annotations: dict[str, pulumi.Input[str]] = {"checksum/root-credentials": checksum}
         volumes = [
@@ -345,10 +344,9 @@ class MinioCache(pulumi.ComponentResource):
         secret_checksum: pulumi.Input[str],
     ) -> k8s.batch.v1.Job:
         engine = self._engine
-        script = _script(engine.bootstrap)
         files = lift(
             lambda bucket: {
-                "bootstrap.sh": script,
+                "bootstrap.sh": script(engine.bootstrap),
                 **engine.bootstrap_files(bucket, spec.expiration_days),
             },
             spec.bucket,
@@ -454,10 +452,6 @@ def _credentials(
     user = random.RandomPassword(f"{name}-name", length=20, special=False, opts=child)
     password = random.RandomPassword(f"{name}-password", length=40, special=False, opts=child)
     return user.result, password.result
-
-
-def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
 
 
 def _image(spec: MinioCacheSpec) -> str:

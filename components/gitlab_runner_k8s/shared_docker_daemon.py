@@ -11,7 +11,7 @@ import pulumi_kubernetes as k8s
 from . import _daemon as daemon
 from . import _network as net
 from ._inputs import lift
-from ._meta import token
+from ._meta import script, token
 from ._specs import SharedDockerDaemonSpec
 from ._validation import STATEFUL_SET_NAME, name_problems, quantity, validate
 from .gitlab_runner import ResourcesArgs
@@ -219,8 +219,8 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             certificates,
             {
                 "daemon.json": settings,
-                "reserve.sh": daemon.script("docker_reserve"),
-                **({"prune.sh": daemon.script("docker_prune")} if spec.enable_pruning else {}),
+                "reserve.sh": script("_docker_reserve.sh"),
+                **({"prune.sh": script("_docker_prune.sh")} if spec.enable_pruning else {}),
             },
             ("daemon-json", settings),
             {
