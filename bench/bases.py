@@ -19,7 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from lab import images
+from lab import gitlab, images
 from lab.console import step
 from lab.paths import CACHE
 
@@ -197,19 +197,12 @@ def _wheel(number: int) -> bytes:
 
 def index() -> bytes:
     """Return a package index (PEP 503) as a tar archive of a web server's files."""
-    files: dict[str, str | bytes] = {}
+    files: dict[str, bytes] = {}
     for number in range(WHEELS):
         wheel = f"package{number}-1.0-py3-none-any.whl"
         files[f"simple/package{number}/{wheel}"] = _wheel(number)
-        files[f"simple/package{number}/index.html"] = f'<a href="{wheel}">{wheel}</a>\n'
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in files.items():
-            data = content.encode() if isinstance(content, str) else content
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o644
-            archive.addfile(member, io.BytesIO(data))
-    return packed.getvalue()
+        files[f"simple/package{number}/index.html"] = f'<a href="{wheel}">{wheel}</a>\n'.encode()
+    return gitlab.packed(files)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Runs one build as a way does it, and returns what it took."""
 
 import hashlib
-import io
 import itertools
 import json
 import shlex
-import tarfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -209,7 +207,7 @@ def _in_the_daemons_pod(bench: Bench, project: Project, sources: Sources) -> Res
     cluster.kubectl(
         *("-n", pod.namespace, "exec", "-i", pod.name, "--", "sh", "-c"),
         f"rm -rf {folder} && mkdir -p {folder} && tar -xf - -C {folder}",
-        stdin=packed(sources.files(project.workload)),
+        stdin=gitlab.packed(sources.files(project.workload)),
     )
     known = {
         "IMAGE": project.image,
@@ -235,17 +233,6 @@ def _in_the_daemons_pod(bench: Bench, project: Project, sources: Sources) -> Res
     record.flush()
     seconds = {"step_script": time.monotonic() - start}
     return Result("script_failure" if code else "", code, tuple(record.lines), seconds, {}, {})
-
-
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """Return files as a tar archive."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o644
-            archive.addfile(member, io.BytesIO(data))
-    return target.getvalue()
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

@@ -83,6 +83,17 @@ git rev-parse HEAD
 """
 
 
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """Return files as a tar archive."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            archive.addfile(member, io.BytesIO(data))
+    return target.getvalue()
+
+
 def push(files: Mapping[str, bytes], message: str = "change", branch: str = "main") -> str:
     """Commit the files to a branch of the project, which then holds just them.
 
@@ -97,14 +108,8 @@ def push(files: Mapping[str, bytes], message: str = "change", branch: str = "mai
     Raises:
         LabError: the repository did not take them.
     """
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o644
-            tar.addfile(info, io.BytesIO(data))
     return cluster.kubectl(
         *("-n", NAMESPACE, "exec", "-i", "deployment/gitlab", "--"),
         *("/bin/sh", "-c", _PUSH, "push", message, branch),
-        stdin=packed.getvalue(),
+        stdin=packed(files),
     ).strip()
