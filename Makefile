@@ -22,6 +22,19 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt requirements.lock componen
 
 setup: $(VENV)/.ready ## Make the Python environment
 
+# Environments of their own: each is made anew when what it installs changes.
+define environment
+.cache/$(1)-venv/.ready: $(2)
+	@echo "setting up $(3)"
+	@$$(PYTHON) -m venv .cache/$(1)-venv
+	@.cache/$(1)-venv/bin/pip install --quiet --disable-pip-version-check -r $$<
+	@touch $$@
+endef
+$(eval $(call environment,policy,policy/requirements.txt,the policy pack's environment))
+$(eval $(call environment,static,tests/static/requirements.txt,the scanners (a minute, once)))
+$(eval $(call environment,bench,bench/requirements.txt,the plotting library))
+$(eval $(call environment,docs,docs/requirements.txt,what builds the site (once)))
+
 up: setup ## Bring up the lab and the platform on it (needs root)
 	@$(PY) -m lab up
 
@@ -54,12 +67,6 @@ static: setup .cache/static-venv/.ready ## Scan what the components declare (nee
 policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own environment
 	@$(PY) -m pytest tests/policy
 
-.cache/policy-venv/.ready: policy/requirements.txt
-	@echo "setting up the policy pack's environment"
-	@$(PYTHON) -m venv .cache/policy-venv
-	@.cache/policy-venv/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
 wheel: setup ## Build the wheel, and try it in an environment of its own
 	@rm -rf .cache/dist .cache/wheel-source .cache/wheel-venv && mkdir -p .cache
 	@cp -r components .cache/wheel-source  # setuptools leaves a build/ beside what it builds
@@ -68,22 +75,10 @@ wheel: setup ## Build the wheel, and try it in an environment of its own
 	@.cache/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c requirements.lock .cache/dist/*.whl mypy
 	@$(PY) -m pytest tests/wheel
 
-.cache/static-venv/.ready: tests/static/requirements.txt
-	@echo "setting up the scanners (a minute, once)"
-	@$(PYTHON) -m venv .cache/static-venv
-	@.cache/static-venv/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
-
 bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a check; MINUTES=: a part)
 	@$(if $(QUICK),,$(PY) -m lab extras)
 	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  --charts .cache/bench-venv/bin/python
-
-.cache/bench-venv/.ready: bench/requirements.txt
-	@echo "setting up the plotting library"
-	@$(PYTHON) -m venv .cache/bench-venv
-	@.cache/bench-venv/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 e2e: setup ## Tests on the running lab
 	@$(PY) -m lab extras
@@ -127,12 +122,6 @@ docs: setup .cache/docs-venv/.ready ## Write docs/reference.md from the docstrin
 	@$(PY) -m docs.generate
 	@NO_MKDOCS_2_WARNING=1 .cache/docs-venv/bin/mkdocs build --strict --quiet
 	@echo "built .cache/site/index.html"
-
-.cache/docs-venv/.ready: docs/requirements.txt
-	@echo "setting up what builds the site (once)"
-	@$(PYTHON) -m venv .cache/docs-venv
-	@.cache/docs-venv/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 lock: setup ## Write the versions of this environment into requirements.lock
 	@{ echo "# Made by 'make lock': the versions that every install of this repository uses."; \
