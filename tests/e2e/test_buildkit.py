@@ -16,10 +16,10 @@ from cryptography import x509
 from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
-from lab import certificates, cluster, engine, gitlab, images, up, verify
+from lab import certificates, cluster, gitlab, images, up, verify
 from lab.jobs import Git, Job, Result, find, run
-from lab.paths import KUBECONFIG
 from lab.toolchain import tool
+from tests.e2e import stacks
 from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
@@ -84,18 +84,8 @@ def _program() -> None:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[auto.Stack]:
     needs_lab()
-    folder = tmp_path_factory.mktemp("stack")
-    (folder / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        made = engine.select_stack("test", _program, folder, PROJECT, environment)
-        for key in ("enableSecretMutable", "enableConfigMapMutable"):
-            made.set_config(f"kubernetes:{key}", auto.ConfigValue("true"))
-        try:
-            made.up()
-            yield made
-        finally:
-            made.destroy()
-            made.workspace.remove_stack("test")
+    with stacks.deployed(_program, PROJECT, tmp_path_factory.mktemp("stack")) as made:
+        yield made
 
 
 @pytest.fixture
