@@ -9,22 +9,20 @@ import json
 import re
 import tarfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pulumi
 import pytest
 from gitlab_runner_k8s import GitLabRunner
-from pulumi import automation as auto
 
-from lab import cluster, engine, gitlab, images, process, registry, up
+from lab import cluster, gitlab, images, process, registry, up
 from lab.jobs import Git, Manager, Result, Variable, ci, component, find, run
-from lab.paths import KUBECONFIG, ROOT
-from tests.e2e import test_buildkit
+from lab.paths import ROOT
+from tests.e2e import stacks, test_buildkit
 from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
@@ -213,28 +211,12 @@ def shared(base: str) -> Runner:
     return Runner(find("gitlab-runner", "gitlab-runner"), {"builder": "shared"})
 
 
-@contextmanager
-def _deployed(program: Callable[[], None], project: str, folder: Path) -> Iterator[None]:
-    """Deploy a stack of the tests' own, and remove it in the end."""
-    (folder / "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n")
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        stack = engine.select_stack("test", program, folder, project, environment)
-        for kind in ("enableSecretMutable", "enableConfigMapMutable"):
-            stack.set_config(f"kubernetes:{kind}", auto.ConfigValue("true"))
-        try:
-            stack.up()
-            yield
-        finally:
-            stack.destroy()
-            stack.workspace.remove_stack("test")
-
-
 @pytest.fixture(scope="module")
 def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Return a runner whose jobs have a daemon of their own."""
     try:
         cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
-        with _deployed(_program, PROJECT, tmp_path_factory.mktemp("dind")):
+        with stacks.deployed(_program, PROJECT, tmp_path_factory.mktemp("dind")):
             inputs = {
                 "builder": "dind",
                 "dind-image": images.reference("docker"),
@@ -249,7 +231,7 @@ def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner
 def buildkit(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Return a runner whose jobs use a BuildKit daemon."""
     folder = tmp_path_factory.mktemp("buildkit")
-    with _deployed(test_buildkit._program, test_buildkit.PROJECT, folder):
+    with stacks.deployed(test_buildkit._program, test_buildkit.PROJECT, folder):
         yield Runner(find(test_buildkit.RUNNER, test_buildkit.NAME), {"builder": "buildkit"})
 
 
@@ -323,10 +305,11 @@ def test_an_empty_daemon_reuses_what_the_registry_has(
 def test_a_changed_base_changes_every_step(dind: Runner) -> None:
     tag = uuid.uuid4().hex[:12]
     repository = Repository(base=push_base(tag))
-    assert reused(dind.build(repository))[0] == 0
+    given: dict[str, Any] = {"dind_options": CONTAINERD_STORE}
+    assert reused(dind.build(repository, **given))[0] == 0
     push_base(tag, "minio")
-    assert reused(dind.build(repository))[0] == 0
-    assert reused(dind.build(repository))[0] > 0
+    assert reused(dind.build(repository, **given))[0] == 0
+    assert reused(dind.build(repository, **given))[0] > 0
 
 
 def test_a_branch_starts_with_the_default_branchs_layers(dind: Runner) -> None:

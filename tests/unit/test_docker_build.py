@@ -357,6 +357,18 @@ def test_a_slug_is_gitlabs(template: Template, name: str) -> None:
 # --- what is pushed
 
 
+@pytest.mark.parametrize(
+    ("builder", "mode"), [("dind", "registry"), ("shared", "inline"), ("buildkit", "inline")]
+)
+def test_layers_are_kept_where_the_builder_has_none(
+    template: Template, builder: str, mode: str
+) -> None:
+    ran = template.run({"builder": builder}, BUILDKIT_HOST="tcp://b:1234")
+    assert ran.code == 0, ran.output
+    assert f"; mode: {mode}" in ran.output
+    assert all(one.startswith(f"type={mode}") for one in ran.given("--cache-to"))
+
+
 def test_inline_reads_and_writes_the_image(template: Template) -> None:
     ran = template.run(STANDIN_PULL="0")
     assert ran.given("--cache-from") == [f"type=registry,ref={IMAGE}:latest"]
