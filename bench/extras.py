@@ -50,6 +50,7 @@ def at_once(bench: stack.Bench, bank: measure.Bank, way: plan.Way, count: int) -
         "wall_seconds": round(time.monotonic() - start, 3),
         "job_seconds": [result["seconds"]["job"] for result in results],
         "build_seconds": [result["seconds"]["build"] for result in results],
+        "start_seconds": [result["seconds"]["prepare"] for result in results],
         "cpu_seconds": usage.cpu_seconds,
         "peak_bytes": usage.peak_bytes,
     }
@@ -94,6 +95,15 @@ def disk(bench: stack.Bench, role: str) -> dict[str, Any]:
         "used_bytes": used,
         "settled_bytes": node.disk_bytes([volume]),
     }
+
+
+def restart(bench: stack.Bench) -> float:
+    """End the shared daemon's pod as an update does; return the seconds until the next is ready."""
+    pod = bench.pods["docker"]
+    start = time.monotonic()
+    cluster.kubectl("-n", pod.namespace, "delete", "pod", pod.name)
+    cluster.rollout(pod.namespace, f"statefulset/{pod.name.rpartition('-')[0]}")
+    return round(time.monotonic() - start, 3)
 
 
 def _fleets(count: int) -> dict[str, Any]:

@@ -206,7 +206,8 @@ def _in_the_daemons_pod(bench: Bench, project: Project, sources: Sources) -> Res
     folder = f"/tmp/bench/{project.workload.key}"
     cluster.kubectl(
         *("-n", pod.namespace, "exec", "-i", pod.name, "--", "sh", "-c"),
-        f"rm -rf {folder} && mkdir -p {folder} && tar -xf - -C {folder}",
+        # -m: BuildKit takes a file of the same size and time for the same one.
+        f"rm -rf {folder} && mkdir -p {folder} && tar -xmf - -C {folder}",
         stdin=gitlab.packed(sources.files(project.workload)),
     )
     known = {

@@ -349,6 +349,11 @@ def must_reuse(cell: Cell) -> bool:
     return keeps == "final stage" and cell.situation == "nothing"
 
 
+def must_build(cell: Cell) -> bool:
+    """Tell whether a build must have run steps, or nothing was changed for it."""
+    return cell.situation != "nothing"
+
+
 def must_restore(cell: Cell) -> bool:
     """Tell whether the job must have got its `cache:`."""
     return bool(way(cell.way).cached_paths) and cell.situation in {"nothing", "source"}

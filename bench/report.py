@@ -22,6 +22,8 @@ PARTS = (
 )
 _WINS, _LOSES = 1.15, 0.87
 _TARGET_LIMIT, _TARGET_BASELINE, _TARGET_START = 1.2, 20.0, 3.0
+_CORES = 8
+"""The limit of a daemon by default."""
 
 
 def parts_of(record: Record) -> dict[str, float]:
@@ -39,7 +41,7 @@ def parts_of(record: Record) -> dict[str, float]:
         "restore cache:": seconds.get("restore_cache", 0.0),
         "pull the base image": pull * scale,
         "steps": steps * scale,
-        "rest of docker build": build - (pull + steps) * scale,
+        "rest of docker build": max(0.0, build - (pull + steps) * scale),
         "push": seconds["push"],
         "save cache:": seconds.get("archive_cache", 0.0),
     }
@@ -123,37 +125,43 @@ def _where(data: Data) -> str:
     return _table(["seconds, one source line changed", *PARTS, "job"], rows)
 
 
+def _of_pod(data: Data, cell: plan.Cell, of: str, role: str, field: str = "") -> Spread:
+    """Return the spread of what a cell's builds have of a pod; nothing where there is none."""
+
+    def value(record: Record) -> float:
+        found = record[of].get(role, {} if field else 0)
+        return float(found.get(field, 0) if field else found)
+
+    return data.value(cell, value) or Spread(0, 0, 0, 0)
+
+
 def _resources(data: Data, workload: str) -> str:
     network = MAIN[0]
     rows = []
+
+    def traffic(cell: plan.Cell, role: str, direction: str) -> str:
+        return bytes_text(_of_pod(data, cell, "bytes", role, direction).median)
+
     for way in data.ways(network, workload):
         situation = "nothing" if way.keeps == "nothing" else "source"
         cell = plan.Cell(network, workload, way.key, situation)
-
-        def median(of: str, role: str, field: str = "", cell: plan.Cell = cell) -> float:
-            def value(record: Record) -> float:
-                found = record[of].get(role, {} if field else 0)
-                return float(found.get(field, 0) if field else found)
-
-            known = data.value(cell, value)
-            return known.median if known else 0.0
-
         if not data.builds(cell):
             continue
         daemon = "buildkit" if way.fleet == "buildkit" else "docker"
         is_shared = way.fleet != "dind"
-        cpu = median("cpu_seconds", "job") + median("cpu_seconds", daemon) * is_shared
+        job, shared = (_of_pod(data, cell, "cpu_seconds", role).median for role in ("job", daemon))
         rows.append(
             [
                 way.short,
-                bytes_text(median("bytes", "outside", "out")),
-                bytes_text(median("bytes", "outside", "in")),
-                bytes_text(median("bytes", "mirror", "out")) if way.uses_mirror else "–",
-                bytes_text(median("bytes", "store", "out")) if way.cached_paths else "–",
-                bytes_text(median("bytes", "store", "in")) if way.cached_paths else "–",
-                seconds_text(cpu),
-                bytes_text(median("peak_bytes", "job")),
-                bytes_text(median("peak_bytes", daemon)) if is_shared else "–",
+                traffic(cell, "outside", "out"),
+                traffic(cell, "outside", "in"),
+                traffic(cell, "mirror", "out") if way.uses_mirror else "–",
+                traffic(cell, "store", "out") if way.cached_paths else "–",
+                traffic(cell, "store", "in") if way.cached_paths else "–",
+                seconds_text(job + shared * is_shared),
+                # The highest of all: what is short may fall between two samples.
+                bytes_text(_of_pod(data, cell, "peak_bytes", "job").high),
+                bytes_text(_of_pod(data, cell, "peak_bytes", daemon).high) if is_shared else "–",
             ]
         )
     head = [
@@ -296,14 +304,56 @@ def scale(data: Data) -> list[list[str]]:
     for jobs in (10, 100, 1000):
         cores, busy = jobs * core / 3600, jobs * build / 3600
         peak = busy + 2 * math.sqrt(busy)
-        values = (f"{cores:.2f}", f"{busy:.2f}", f"{peak:.1f}")
-        rows.append([str(jobs), *("–" if math.isnan(peak) else value for value in values)])
+        if math.isnan(peak):
+            rows.append([str(jobs), *["–"] * 5])
+            continue
+        cores_at_peak = peak * core / build
+        daemons = math.ceil(cores_at_peak / _CORES)
+        rows.append(
+            [
+                str(jobs),
+                f"{cores:.2f}",
+                f"{busy:.2f}",
+                f"{peak:.1f}",
+                f"{cores_at_peak:.1f}",
+                str(daemons),
+            ]
+        )
     return rows
 
 
 def _scale(data: Data) -> str:
-    head = ["jobs an hour", "cores busy, mean", "builds at once, mean", "at once, 95 %"]
+    head = [
+        "jobs an hour",
+        "cores busy, mean",
+        "builds at once, mean",
+        "at once, 95 %",
+        "cores busy, 95 %",
+        f"daemons of {_CORES} cores",
+    ]
     return _table(head, scale(data))
+
+
+def _throughput(data: Data) -> str:
+    """Return what was measured of many jobs on this machine, as a rate."""
+    rates = {}
+    for key in ("shared", "baseline"):
+        found = data.of_kind("at once", way=key)
+        rates[key] = max((one["jobs"] * 3600 / one["wall_seconds"] for one in found), default=0)
+    if not all(rates.values()):
+        return ""
+    most = max(record["jobs"] for record in data.of_kind("at once"))
+    return (
+        f"Measured: with up to {most} jobs of workload (a) at once, a source line changed in each, "
+        f"this machine does {_rounded(rates['shared'])} jobs an hour on one shared daemon, their "
+        f"pods included, and {_rounded(rates['baseline'])} with a daemon per job.\n\n"
+    )
+
+
+def _rounded(rate: float) -> str:
+    """Return a rate with two digits."""
+    size = 10 ** max(0, int(math.log10(rate)) - 1)
+    return f"{round(rate / size) * size:,}".replace(",", " ")
 
 
 def _cold(data: Data) -> str:
@@ -315,6 +365,17 @@ def _cold(data: Data) -> str:
             rows.append([project.title, _text(shared), _text(base)])
     head = ["seconds of docker build", "shared daemon, its very first", "baseline"]
     return _table(head, rows)
+
+
+def _restarted(data: Data) -> str:
+    return "".join(
+        f"A restart is no cold start. Ended and started again on its volume, as an update of the "
+        f"platform does it, the daemon was ready after {seconds_text(record['restart_seconds'])} s,"
+        f" and the next build, with one source line changed, took "
+        f"{seconds_text(record['seconds']['build'])} s and reused {record['reused']} of "
+        f"{record['steps']} steps.\n\n"
+        for record in data.of_kind("restarted")
+    )
 
 
 def _versions(data: Data) -> str:
@@ -497,14 +558,14 @@ A daemon that starts on an empty volume has to build everything once; it is as s
 then, and no slower:
 
 {_cold(data)}
-### What follows
+{_restarted(data)}### What follows
 
 {_RECOMMENDATION}
 
 {others_text}{_more(data)}## How far one daemon goes
 
-On paper, from what was measured of one build of workload (b): of five builds four change a
-source line, one a dependency. Mean and 95 % of Poisson arrivals (mean + 2√mean).
+{_throughput(data)}On paper, from what was measured of one build of workload (b): of five builds
+four change a source line, one a dependency. Mean and 95 % of Poisson arrivals (mean + 2√mean).
 
 {_scale(data)}
 What breaks first is the CPU: builds that compile share the daemon's cores, and the time of each
@@ -513,11 +574,14 @@ until it is collected, and with it the warmth of the projects that are built les
 the sum of what the builds' own steps use. The network is last: only what is new is pulled and
 pushed.
 
-Give a daemon as many cores as builds run at once at 95 %. Where that is more than a node has, or
-the cache of a day does not fit its volume, take several daemons: a **zone** each in the package
-(`zones`), and each project's fleet tied to one zone. A project's jobs then always reach the same
-daemon, and its cache stays warm; a load balancer in front of several daemons would spread a
-project over all of them, and each would be cold as often as not.
+Give a daemon as many cores as are busy at 95 %. Where that is more than a node has, or the cache of
+a day does not fit its volume, take several:
+
+- **`replicas`** of the daemon, where the projects may share one. Each project keeps to one daemon,
+  chosen from its id by jump consistent hash, so its layers are always there: with one daemon more,
+  1/2, 1/3, 1/4 and so on of the projects move to it and start cold, and no other does. A load
+  balancer in front would spread a project over all of them, and each would be cold as often as not.
+- A **zone** (`zones`) each, where they may not: then a project's fleet decides.
 
 ## Method
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def problems(cell: plan.Cell, sample: Record) -> list[str]:
     wrong = []
     if plan.must_reuse(cell) and not sample["reused"]:
         wrong.append(f"{cell.name}: reused 0 of {sample['steps']} steps; the cache does not work")
+    if plan.must_build(cell) and sample["reused"] >= sample["steps"]:
+        wrong.append(f"{cell.name}: reused all {sample['steps']} steps; nothing was changed")
     if plan.must_restore(cell) and not sample["restored"]:
         wrong.append(f"{cell.name}: the job did not get its cache: from the store")
     if plan.way(cell.way).keeps == "nothing" and sample["reused"]:
@@ -162,12 +165,17 @@ class Run:
             for _ in range(self.wanted(cell) - done[cell])
         ]
 
-    def _build(self, cell: plan.Cell, kind: str = "build") -> Record:
-        way, workload = plan.way(cell.way), plan.workload(cell.workload)
-        project, is_new = self.bank.project(way, workload)
-        if is_new and kind != "first" and way.keeps != "nothing":
-            # What a later build may find. It is kept, too: it is what a cold cache costs.
-            self._build(plan.Cell(cell.network, cell.workload, cell.way, "nothing"), "first")
+    def _warm(self, cell: plan.Cell) -> None:
+        """Build what a later build may find. It is kept, too: it is what a cold cache costs."""
+        way = plan.way(cell.way)
+        _, is_new = self.bank.project(way, plan.workload(cell.workload))
+        if is_new and way.keeps != "nothing":
+            self._build(replace(cell, situation="nothing"), "first")
+
+    def _build(self, cell: plan.Cell, kind: str = "build", **more: float) -> Record:
+        if kind != "first":
+            self._warm(cell)
+        project, _ = self.bank.project(plan.way(cell.way), plan.workload(cell.workload))
         self.progress.check()
         start = time.monotonic()
         sample = self.bank.build(project, cell.situation)
@@ -176,7 +184,7 @@ class Run:
         situation = "first" if kind == "first" else cell.situation
         if kind != "first" and (wrong := problems(cell, sample)):
             raise LabError("\n".join(wrong))
-        self.journal.add({"kind": kind, **place, "situation": situation, **sample})
+        self.journal.add({"kind": kind, **place, "situation": situation, **sample, **more})
         if kind == "build":
             self.progress.tell(cell, sample, self._left())
         return sample
@@ -205,15 +213,22 @@ class Run:
                     taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
                     self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
                     say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
+        source = plan.Cell(*MAIN, "shared", "source")
         for role in ("docker", "tight"):
             if not self.journal.has(kind="disk", daemon=role):
                 self.progress.check()
+                self._warm(source)
                 say(f"  {extras.DISK_BUILDS} builds on the daemon '{role}' ...")
                 grown = extras.disk(self.bench, role)
                 self.journal.add({"kind": "disk", "daemon": role, **grown})
                 if role == "docker":
                     # The collector has just run: what is warm must still be.
-                    self._build(plan.Cell(*MAIN, "shared", "source"), "rested")
+                    self._build(source, "rested")
+        if not self.journal.has(kind="restarted"):
+            self._warm(source)
+            seconds = extras.restart(self.bench)
+            self.bench = self.bank.bench = stack.connect()
+            self._build(source, "restarted", restart_seconds=seconds)
         if not self.journal.has(kind="fleets", fleets=extras.FLEETS[-1]):
             self.progress.check()
             for taken in extras.fleets():

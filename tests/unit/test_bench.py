@@ -219,13 +219,17 @@ RECORDS = [
     record("shared", "dependency", 25.0),
     record("layers", "source", 80.0),
     record("registry", "nothing", 10.0),
-    {
-        "kind": "at once",
-        "way": "shared",
-        "jobs": 2,
-        "wall_seconds": 7.5,
-        "peak_bytes": {"job": 5_000_000},
-    },
+    record("shared", "source", 2.1, kind="restarted", restart_seconds=12.3),
+    *(
+        {
+            "kind": "at once",
+            "way": way,
+            "jobs": jobs,
+            "wall_seconds": seconds,
+            "peak_bytes": {"job": 5_000_000},
+        }
+        for way, jobs, seconds in (("shared", 1, 5.0), ("shared", 4, 8.0), ("baseline", 4, 45.0))
+    ),
     {
         "kind": "disk",
         "daemon": "tight",
@@ -254,6 +258,8 @@ def test_the_report_is_made_of_the_data() -> None:
     assert "| collection in reach | 800 MB | 600 MB | 300 MB |" in text
     assert "| 5 | 61 | 3.00 | 20.0 | 9.00 |" in text
     assert "| docker | 28 |" in text
+    assert "was ready after 12.3 s, and the next build" in text
+    assert "does 1 800 jobs an hour on one shared daemon, their pods included, and 320" in text
 
 
 def test_the_targets_are_judged_by_the_numbers() -> None:
@@ -284,6 +290,8 @@ def test_the_load_of_a_daemon_grows_with_the_jobs() -> None:
     rows = report.scale(Data(RECORDS))
     # A build takes 0.8 * 2 + 0.2 * 25 = 6.6 seconds.
     assert [row[2] for row in rows] == ["0.02", "0.18", "1.83"]
+    # At 95 % there are 1.83 + 2 * sqrt(1.83) builds, with 0.36 / 6.6 of a core each.
+    assert rows[2][3:] == ["4.5", "0.2", "1"]
 
 
 def test_signs_are_judged() -> None:
