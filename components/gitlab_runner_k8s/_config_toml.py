@@ -1,12 +1,13 @@
 """The runner's config.toml: pure functions from plain values to text."""
 
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
 import tomli_w
 
-from ._extra_config import merge
+from ._extra_config import is_posix_shell, merge
 from ._meta import script
 
 DOCKER_CERTS_PATH = "/docker-certs"
@@ -61,8 +62,10 @@ class RunnerConfig:
     cache: CacheConfig | None = None
     docker_host: str | None = None
     docker_client_secret_name: str | None = None
+    docker_replicas: int = 1
     buildkit_host: str | None = None
     buildkit_client_secret_name: str | None = None
+    buildkit_replicas: int = 1
     daemon_wait_seconds: int = 300
     mirror_config_map_name: str | None = None
     feature_flags: dict[str, bool] = field(default_factory=dict)
@@ -146,20 +149,58 @@ def _volumes(runner: RunnerConfig) -> dict[str, Any]:
     return {kind: entries for kind, entries in volumes.items() if entries}
 
 
-def _wait_for_daemon(runner: RunnerConfig) -> str | None:
-    """Return the commands by which a job waits for a shared daemon, in a shell of their own.
+def _parts(host: str) -> tuple[str, str]:
+    """Return an address before and after where the number of one of several daemons stands."""
+    match = re.match(r"[a-z]+://[^.:]+", host)
+    end = match.end() if match else len(host)
+    return shlex.quote(host[:end]), shlex.quote(host[end:])
 
-    None where there is nothing to wait for, or no shell that would understand them.
+
+def _choose_daemon(kind: str, host: str, replicas: int) -> str:
+    """Return the commands by which a job takes its project's daemon of several."""
+    variable, (head, tail) = f"{kind.upper()}_HOST", _parts(host)
+    return f"""\
+{kind}_suffix=$(
+replicas={replicas}
+{script("_daemon_choose.sh")})
+if [ "${{{variable}:-}}" = {head}{tail} ]; then
+    export {variable}={head}"${kind}_suffix"{tail}
+    # For after_script, which has a shell of its own.
+    [ -z "${{GITLAB_ENV:-}}" ] || echo "{variable}=${variable}" >> "$GITLAB_ENV"
+    echo "This project's daemon, one of {replicas}: ${variable}"
+fi"""
+
+
+def _use_daemon(runner: RunnerConfig) -> str | None:
+    """Return the commands by which a job takes a shared daemon, and waits for it.
+
+    None where there is nothing to do, or no shell that would understand them.
     """
-    hosts = {"docker_host": runner.docker_host, "buildkit_host": runner.buildkit_host}
-    is_posix = runner.extra.get("shell", "bash") in {"bash", "sh"}
-    if not any(hosts.values()) or not runner.daemon_wait_seconds or not is_posix:
+    found = {
+        "docker": (runner.docker_host, runner.docker_replicas),
+        "buildkit": (runner.buildkit_host, runner.buildkit_replicas),
+    }
+    hosts = {kind: host or "" for kind, (host, _) in found.items()}
+    several = {kind: replicas for kind, (host, replicas) in found.items() if host and replicas > 1}
+    waits = any(hosts.values()) and runner.daemon_wait_seconds
+    if not is_posix_shell(runner.extra) or not (several or waits):
         return None
-    settings = [f"{name}={shlex.quote(host or '')}" for name, host in hosts.items()]
+    chosen = [_choose_daemon(kind, hosts[kind], replicas) for kind, replicas in several.items()]
+    if not waits:
+        return "\n".join(["# Choose the shared daemon", *chosen])
+    settings = []
+    for kind, host in hosts.items():
+        text = shlex.quote(host)
+        if kind in several:
+            head, tail = _parts(host)
+            text = f'{head}"${kind}_suffix"{tail}'
+        settings.append(f"{kind}_host={text}")
     # The runner shows the first line.
     return "\n".join(
         [
             "# Wait for the shared daemon",
+            *chosen,
+            # A shell of its own for the rest.
             "(",
             *settings,
             f"seconds={runner.daemon_wait_seconds}",
@@ -215,7 +256,7 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
         table["cache"] = cache_table(runner.cache)
     merged = merge(table, runner.extra)
     # The user's own comes after: it may need the daemon.
-    commands = [_wait_for_daemon(runner), runner.extra.get("pre_build_script")]
+    commands = [_use_daemon(runner), runner.extra.get("pre_build_script")]
     if any(commands):
         merged["pre_build_script"] = "\n".join(filter(None, commands))
     return {"runners": [merged]}

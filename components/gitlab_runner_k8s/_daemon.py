@@ -13,7 +13,12 @@ from . import _network as net
 from ._config_toml import DOCKER_CERTS
 from ._inputs import concat, lift, sha256
 from ._meta import script
-from ._specs import DAEMON_STOP_SECONDS, BuildKitDaemonSpec, SharedDockerDaemonSpec
+from ._specs import (
+    DAEMON_STOP_SECONDS,
+    MAXIMUM_REPLICAS,
+    BuildKitDaemonSpec,
+    SharedDockerDaemonSpec,
+)
 
 Daemon = SharedDockerDaemonSpec | BuildKitDaemonSpec
 _DRAIN = "drain.sh"
@@ -61,9 +66,15 @@ class Certificates:
     checksum: pulumi.Output[str]
 
 
-def _host_name(name: str, spec: Daemon) -> pulumi.Input[str]:
-    """Return the DNS name of the daemon's Service."""
-    return concat(name, ".", spec.namespace, ".svc.", spec.cluster_domain)
+def _service_name(name: str, number: int) -> str:
+    """Return the name of a daemon's Service: that of the first is the component's."""
+    return f"{name}-{number}" if number else name
+
+
+def _host_name(name: str, spec: Daemon, number: int = 0) -> pulumi.Input[str]:
+    """Return the DNS name of a daemon's Service."""
+    service = _service_name(name, number)
+    return concat(service, ".", spec.namespace, ".svc.", spec.cluster_domain)
 
 
 def address(name: str, kind: Kind, spec: Daemon) -> pulumi.Output[str]:
@@ -85,6 +96,9 @@ def certificates(name: str, kind: Kind, spec: Daemon, opts: pulumi.ResourceOptio
         concat(name, ".", spec.namespace, ".svc"),
         _host_name(name, spec),
     ]
+    if spec.replicas > 1:
+        # All that there could be: with another number the daemons need not restart.
+        names += [_host_name(name, spec, number) for number in range(1, MAXIMUM_REPLICAS)]
     validity = (spec.certificate_validity_hours, spec.certificate_renewal_hours)
     server = pki.leaf(name, "server", authority, validity, opts, dns_names=names)
     client = pki.leaf(name, "client", authority, validity, opts)
@@ -205,7 +219,7 @@ def stateful_set(
     pod: dict[str, Any],
     opts: pulumi.ResourceOptions,
 ) -> k8s.apps.v1.StatefulSet:
-    """Declare the daemon's Service, its configuration and its one pod.
+    """Declare the daemon's Service, its configuration and its pod; with `replicas` several.
 
     Args:
         name: Name of the component.
@@ -217,14 +231,20 @@ def stateful_set(
         pod: The pod's own part of its spec, with its containers.
         opts: Options of the resources.
     """
-    service = kube.service(
-        name,
-        spec.namespace,
-        (kind.component, name),
-        {f"{kind.component}-tls": kind.port},
-        resource_name=f"{name}-service",
-        opts=opts,
-    )
+    pod_name = f"{name}{kind.pod_suffix}"
+    services = [
+        # One for each: a project's layers are on one of them.
+        kube.service(
+            _service_name(name, number),
+            spec.namespace,
+            (kind.component, name),
+            {f"{kind.component}-tls": kind.port},
+            resource_name=_service_name(f"{name}-service", number),
+            pod=f"{pod_name}-{number}" if spec.replicas > 1 else None,
+            opts=opts,
+        )
+        for number in range(spec.replicas)
+    ]
     config_map = k8s.core.v1.ConfigMap(
         f"{name}-config",
         metadata={"name": f"{name}-config", "namespace": spec.namespace},
@@ -233,7 +253,8 @@ def stateful_set(
     )
     title, text = settings
     # The old pod drains before the new one starts; the provider itself would wait for 10 minutes.
-    patience = f"{spec.termination_grace_period_seconds + _START_SECONDS + 300}s"
+    seconds = spec.replicas * (spec.termination_grace_period_seconds + _START_SECONDS) + 300
+    patience = f"{seconds}s"
     # The volume's root keeps the group that the kubelet gave it: it need not be set again, on every
     # file of every layer, when the pod starts.
     security = {
@@ -243,9 +264,14 @@ def stateful_set(
         "fsGroup": kind.user,
         "fsGroupChangePolicy": "OnRootMismatch",
     }
-    # One pod: two daemons on one volume corrupt it.
+    apart = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": kube.selector(kind.component, name)},
+    }
     return kube.stateful_set(
-        f"{name}{kind.pod_suffix}",
+        pod_name,
         spec.namespace,
         (kind.component, name),
         {
@@ -259,10 +285,12 @@ def stateful_set(
                 *({"name": volume, "emptyDir": {}} for volume in kind.scratch),
             ],
             **({"securityContext": security} if kind.user else {}),
+            **({"topologySpreadConstraints": [apart]} if spec.replicas > 1 else {}),
             **pod,
         },
         resource_name=f"{name}-daemon",
         service_name=name,
+        replicas=spec.replicas,
         # The daemon reads neither again while it runs.
         annotations={
             "checksum/certificates": known.checksum,
@@ -273,7 +301,7 @@ def stateful_set(
         opts=pulumi.ResourceOptions.merge(
             opts,
             pulumi.ResourceOptions(
-                depends_on=[service],
+                depends_on=services,
                 custom_timeouts=pulumi.CustomTimeouts(
                     create=patience, update=patience, delete=patience
                 ),

@@ -547,6 +547,16 @@ def _kubernetes(text: str | None) -> dict[str, Any]:
     return table
 
 
+def is_posix_shell(table: Mapping[str, Any]) -> bool:
+    """Tell whether jobs run in a shell that scripts of the package are for."""
+    return table.get("shell", "bash") in {"bash", "sh"}
+
+
+def has_posix_shell(text: str | None) -> bool:
+    """Tell the same of a text."""
+    return is_posix_shell(parse(text) if text else {})
+
+
 def overwrites(text: str | None) -> list[str]:
     """Return the keys that let a job choose its own labels, identity or nodes."""
     kubernetes = _kubernetes(text)

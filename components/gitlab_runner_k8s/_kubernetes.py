@@ -79,8 +79,9 @@ def service(
     *,
     resource_name: str,
     opts: pulumi.ResourceOptions,
+    pod: str | None = None,
 ) -> k8s.core.v1.Service:
-    """Declare a Service for the pods of a component; `ports` are by name."""
+    """Declare a Service for the pods of a component, or one of them; `ports` are by name."""
     return k8s.core.v1.Service(
         resource_name,
         metadata={
@@ -91,7 +92,10 @@ def service(
             "annotations": {"pulumi.com/skipAwait": "true"},
         },
         spec={
-            "selector": selector(*component),
+            "selector": {
+                **selector(*component),
+                **({"statefulset.kubernetes.io/pod-name": pod} if pod else {}),
+            },
             "ports": [
                 {"name": port, "port": number, "target_port": number}
                 for port, number in ports.items()
@@ -113,8 +117,9 @@ def stateful_set(
     storage_class_name: pulumi.Input[str] | None,
     opts: pulumi.ResourceOptions,
     service_name: str | None = None,
+    replicas: int = 1,
 ) -> k8s.apps.v1.StatefulSet:
-    """Declare one pod with a volume `data` that outlives the StatefulSet, and can grow.
+    """Declare pods, each with a volume `data` that outlives the StatefulSet, and can grow.
 
     Args:
         name: Name of the StatefulSet, and of its Service where `service_name` names no other.
@@ -128,11 +133,12 @@ def stateful_set(
         storage_class_name: StorageClass of the volume; None for the cluster's default.
         opts: Options of the resource.
         service_name: Name of its Service.
+        replicas: How many pods; the volumes of those that a lower number ends stay.
     """
     # As a plain mapping: type-checking nested literals of the SDK's types takes 20 GB.
     spec: Any = {
         "serviceName": service_name or name,
-        "replicas": 1,
+        "replicas": replicas,
         "selector": {"matchLabels": selector(*component)},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "template": {
@@ -163,20 +169,23 @@ def stateful_set(
     if storage_class_name is not None:
         # So that the API server refuses another class, rather than nothing happening.
         claim["storageClassName"] = storage_class_name
-    k8s.core.v1.PersistentVolumeClaimPatch(
-        f"{resource_name}-volume",
-        metadata={
-            "name": f"data-{name}-0",
-            "namespace": namespace,
-            "annotations": {
-                # The StatefulSet's controller set the size that is changed here.
-                "pulumi.com/patchForce": "true",
-                # The provider would wait for a claim of a class with WaitForFirstConsumer to be
-                # pending; this one is bound, since the pod runs.
-                "pulumi.com/skipAwait": "true",
+    for number in range(replicas):
+        k8s.core.v1.PersistentVolumeClaimPatch(
+            f"{resource_name}-volume{f'-{number}' if number else ''}",
+            metadata={
+                "name": f"data-{name}-{number}",
+                "namespace": namespace,
+                "annotations": {
+                    # The StatefulSet's controller set the size that is changed here.
+                    "pulumi.com/patchForce": "true",
+                    # The provider would wait for a claim of a class with WaitForFirstConsumer to be
+                    # pending; this one is bound, since the pod runs.
+                    "pulumi.com/skipAwait": "true",
+                },
             },
-        },
-        spec=claim,
-        opts=pulumi.ResourceOptions(parent=opts.parent, depends_on=[made], retain_on_delete=True),
-    )
+            spec=claim,
+            opts=pulumi.ResourceOptions(
+                parent=opts.parent, depends_on=[made], retain_on_delete=True
+            ),
+        )
     return made

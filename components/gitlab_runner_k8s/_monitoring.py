@@ -62,6 +62,8 @@ class Target:
     """Secret and key of a bearer token, in the target's namespace."""
     tls_config: Mapping[str, Any] | None = None
     """Scrape by HTTPS, with these settings of the operator (`ca`, `serverName`)."""
+    replicas: int = 1
+    """How many pods there are to be."""
 
     def monitor_name(self, name: str) -> str:
         """Return the name of the target's PodMonitor."""
@@ -112,9 +114,12 @@ def _alert(
     }
 
 
-def _down(alert: str, job: str, summary: str, fix: str) -> Object:
+def _down(alert: str, job: str, summary: str, fix: str, *, replicas: int = 1) -> Object:
     # A pod that does not run is no target: `up == 0` alone would stay silent.
-    return _alert(alert, f'absent(up{{job="{job}"}} == 1)', "critical", 5, summary, fix)
+    expr = f'absent(up{{job="{job}"}} == 1)'
+    if replicas > 1:
+        expr = f'(count(up{{job="{job}"}} == 1) or vector(0)) < {replicas}'
+    return _alert(alert, expr, "critical", 5, summary, fix)
 
 
 def _runner_alerts(job: str, namespace: str) -> list[Object]:
@@ -211,14 +216,16 @@ def _store_alerts(job: str, namespace: str) -> list[Object]:
     ]
 
 
-def _docker_alerts(job: str, namespace: str) -> list[Object]:
+def _docker_alerts(job: str, namespace: str, replicas: int) -> list[Object]:
+    one = "The" if replicas == 1 else f"One of the {replicas}"
     return [
         _down(
             "DockerDaemonDown",
             job,
-            f"The shared docker daemon {job} is down",
+            f"{one} shared docker daemon{'s' if replicas > 1 else ''} {job} is down",
             "Every docker build of its jobs fails. See why its pod does not start: "
             f"kubectl -n {namespace} describe pods; an expired certificate needs `pulumi up`.",
+            replicas=replicas,
         )
     ]
 
@@ -253,7 +260,11 @@ def _volume_alerts(namespace: str) -> list[Object]:
     ]
 
 
-_ALERTS = {"runner": _runner_alerts, "store": _store_alerts, "docker": _docker_alerts}
+def _alerts(target: Target, job: str) -> list[Object]:
+    if target.role == "docker":
+        return _docker_alerts(job, target.namespace, target.replicas)
+    alerts = _runner_alerts if target.role == "runner" else _store_alerts
+    return alerts(job, target.namespace)
 
 
 def alert_rules(
@@ -263,7 +274,7 @@ def alert_rules(
     groups = [
         {
             "name": target.monitor_name(name),
-            "rules": _ALERTS[target.role](target.job(name), target.namespace),
+            "rules": _alerts(target, target.job(name)),
         }
         for target in targets
     ]

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from . import _pins
 from . import _validation as v
-from ._extra_config import ExtraConfig, overwrites, privileges
+from ._extra_config import ExtraConfig, has_posix_shell, overwrites, privileges
 from ._secrets import is_secret_name
 
 Environment = dict[v.EnvironmentName, v.Variable]
@@ -165,14 +165,29 @@ class _AzureBucket(v.Spec):
     bucket: v.AzureContainerName
 
 
-class RunnerDockerSpec(v.Spec):
+MAXIMUM_REPLICAS = 16
+_Replicas = Annotated[v.Whole, Field(ge=1, le=MAXIMUM_REPLICAS)]
+
+
+class _RunnerDaemonSpec(v.Spec):
+    client_secret_name: v.ResourceName
+    replicas: _Replicas = 1
+
+    def problems(self) -> Iterator[str]:
+        host = getattr(self, "host", None)
+        if self.replicas > 1 and isinstance(host, str) and v.is_address(host):
+            yield (
+                f"host must be a DNS name where there are {self.replicas} daemons, whose names are "
+                f"made of it, got '{host}'; name the daemon's Service"
+            )
+
+
+class RunnerDockerSpec(_RunnerDaemonSpec):
     host: v.DockerHost
-    client_secret_name: v.ResourceName
 
 
-class RunnerBuildKitSpec(v.Spec):
+class RunnerBuildKitSpec(_RunnerDaemonSpec):
     host: v.BuildKitHost
-    client_secret_name: v.ResourceName
 
 
 class RunnerMirrorSpec(v.Spec):
@@ -312,6 +327,9 @@ class GitLabRunnerSpec(RunnerOptions):
         yield from _check_url(self.gitlab_url, self.allow_insecure_gitlab_url)
         if self.docker:
             yield from shared_daemon_conflicts(self)
+        for daemon in (self.docker, self.buildkit):
+            if daemon:
+                yield from replicas_conflicts(self, daemon.replicas)
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
             yield (
                 "job_namespace must differ from namespace: jobs could read the runner's token "
@@ -336,6 +354,15 @@ def shared_daemon_conflicts(runner: RunnerOptions, path: str = "") -> Iterator[s
         yield (
             f"{path}extra_config must not set {key} where jobs use the shared daemon; "
             "remove it: the jobs need no privilege of their own"
+        )
+
+
+def replicas_conflicts(runner: RunnerOptions, replicas: int, path: str = "") -> Iterator[str]:
+    """Return what keeps a runner's jobs from choosing among several daemons."""
+    if replicas > 1 and not has_posix_shell(runner.extra_config):
+        yield (
+            f"{path}extra_config must not set another shell than bash or sh where there are "
+            f"{replicas} daemons: jobs choose theirs in the shell; remove it, or set replicas to 1"
         )
 
 
@@ -540,6 +567,7 @@ DAEMON_STOP_SECONDS = 20
 class DaemonOptions(v.Spec):
     """What a user chooses about a daemon that builds for all jobs."""
 
+    replicas: _Replicas = 1
     volume_size: v.VolumeSize = "100Gi"
     storage_class_name: v.ResourceName | None = None
     build_cache_percent: Annotated[v.Whole, Field(ge=10, le=90)] = 70
@@ -876,6 +904,12 @@ class ZoneSettings(v.Spec):
         """Tell whether the zone has a daemon, of either kind."""
         return bool(self.docker_daemon or self.buildkit_daemon)
 
+    @property
+    def replicas(self) -> int:
+        """How many daemons the zone has, of the kind that it has."""
+        daemon = self.docker_daemon or self.buildkit_daemon
+        return daemon.replicas if daemon else 0
+
 
 class FleetSettings(v.Spec):
     runner_token: v.RunnerToken | None = None
@@ -970,6 +1004,8 @@ class RunnerPlatformSpec(v.Spec):
             yield from _check_token(self)
             if self.docker_daemon:
                 yield from shared_daemon_conflicts(self.runner, "runner.")
+            replicas = self.zone(DEFAULT_ZONE).replicas
+            yield from replicas_conflicts(self.runner, replicas, "runner.")
         for name in _TOKENS:
             if self.fleets and getattr(self, name) is not None:
                 yield f"{name} must not be set beside fleets; move it into one of them"
@@ -1085,3 +1121,5 @@ class RunnerPlatformSpec(v.Spec):
         runner = RunnerOptions(**self.options(fleet))
         if self.zone(fleet.zone).docker_daemon:
             yield from shared_daemon_conflicts(runner, f"{path}.runner.")
+        replicas = self.zone(fleet.zone).replicas
+        yield from replicas_conflicts(runner, replicas, f"{path}.runner.")

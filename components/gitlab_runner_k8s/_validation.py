@@ -239,6 +239,15 @@ def _is_place(value: str) -> bool:
     return match[3] is None or 1 <= int(match[3]) <= 65_535
 
 
+def is_address(url: str) -> bool:
+    """Tell whether a URL's host is an IP address."""
+    try:
+        ipaddress.ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
 def server_url(value: str) -> str | None:
     wanted = "must be an https:// URL, such as 'https://gitlab.example.com'"
     try:

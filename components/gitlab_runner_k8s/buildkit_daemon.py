@@ -23,6 +23,13 @@ class BuildKitOptionsArgs(TypedDict):
 
     image: NotRequired[str]
     """Image of the daemon, rootless, by digest. Default: the pinned moby/buildkit."""
+    replicas: NotRequired[int]
+    """Daemons, from 1 to 16, each with a volume of its own. A project's jobs always use the same
+    one, chosen by CI_PROJECT_ID in a consistent way: one more takes over its share of the projects,
+    which start cold there, and the others stay. From 1 to more, the first restarts with another
+    certificate. One less ends the last one, within `termination_grace_period_seconds`; its volume
+    stays. Jobs choose in their own shell, which has to be bash or sh; what they start as services
+    knows the first alone. Default: 1."""
     volume_size: NotRequired[str]
     """Size of the volume for images and build cache in bytes, as a Kubernetes quantity.
     Default: 100Gi."""
@@ -96,7 +103,7 @@ class BuildKitDaemon(pulumi.ComponentResource):
     """
 
     buildkit_host: pulumi.Output[str]
-    """Address of the daemon, for BUILDKIT_HOST."""
+    """Address of the daemon, for BUILDKIT_HOST; of the first, where there are several."""
     client_secret_name: pulumi.Output[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
     namespace: pulumi.Output[str]

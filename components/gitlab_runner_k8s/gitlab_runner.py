@@ -160,6 +160,9 @@ class RunnerDockerArgs(TypedDict):
     """The daemon's address, `tcp://host:2376`."""
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
+    replicas: NotRequired[int]
+    """Daemons there are, from 1 to 16: that of `host`, and those whose names have -1, -2 and so on
+    behind the first label of it. Each project's jobs use the same one. Default: 1."""
 
 
 class RunnerBuildKitArgs(TypedDict):
@@ -170,6 +173,9 @@ class RunnerBuildKitArgs(TypedDict):
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`; jobs find it in
     BUILDKIT_CERT_PATH."""
+    replicas: NotRequired[int]
+    """Daemons there are, from 1 to 16: that of `host`, and those whose names have -1, -2 and so on
+    behind the first label of it. Each project's jobs use the same one. Default: 1."""
 
 
 class RunnerMirrorArgs(TypedDict):
@@ -670,8 +676,10 @@ def _runner_config(
         "cache": cache_config(cache) if cache else None,
         "docker_host": spec.docker.host if spec.docker else None,
         "docker_client_secret_name": spec.docker.client_secret_name if spec.docker else None,
+        "docker_replicas": spec.docker.replicas if spec.docker else 1,
         "buildkit_host": spec.buildkit.host if spec.buildkit else None,
         "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
+        "buildkit_replicas": spec.buildkit.replicas if spec.buildkit else 1,
         "daemon_wait_seconds": spec.daemon_wait_seconds,
         "mirror_config_map_name": (
             spec.registry_mirror.daemon_config_map_name if spec.registry_mirror else None

@@ -227,13 +227,13 @@ class RunnerPlatform(pulumi.ComponentResource):
     cache_credentials_secret_name: pulumi.Output[str] | None
     """Secret in the runner's namespace with the cache's credentials."""
     docker_host: pulumi.Output[str] | None
-    """Address of the default zone's shared daemon."""
+    """Address of the default zone's shared daemon; of the first, where there are several."""
     docker_client_secret_name: pulumi.Output[str] | None
     """Secret in the job namespace with the daemon's client certificate."""
     docker_namespace: pulumi.Output[str] | None
     """Namespace of the default zone's shared daemon."""
     buildkit_host: pulumi.Output[str] | None
-    """Address of the default zone's buildkitd."""
+    """Address of the default zone's buildkitd; of the first, where there are several."""
     registry_mirror_url: pulumi.Output[str] | None
     """Address of the registry mirror."""
 
@@ -640,7 +640,11 @@ class RunnerPlatform(pulumi.ComponentResource):
         )
         if zone == DEFAULT_ZONE:
             self.buildkit_host = daemon.buildkit_host
-        return {"host": daemon.buildkit_host, "client_secret_name": daemon.client_secret_name}
+        return {
+            "host": daemon.buildkit_host,
+            "client_secret_name": daemon.client_secret_name,
+            "replicas": self._spec.zone(zone).replicas,
+        }
 
     def _docker(self, name: str, zone: str, args: dict[str, Any]) -> dict[str, Any]:
         prefix = _prefix(name, zone)
@@ -653,6 +657,7 @@ class RunnerPlatform(pulumi.ComponentResource):
                     str(self._spec.zone(zone).docker_namespace),
                     kube.selector("docker", f"{prefix}-docker"),
                     "metrics",
+                    replicas=self._spec.zone(zone).replicas,
                 )
             )
         daemon = SharedDockerDaemon(
@@ -662,7 +667,11 @@ class RunnerPlatform(pulumi.ComponentResource):
             self.docker_host = daemon.docker_host
             self.docker_client_secret_name = daemon.client_secret_name
             self.docker_namespace = daemon.namespace
-        return {"host": daemon.docker_host, "client_secret_name": daemon.client_secret_name}
+        return {
+            "host": daemon.docker_host,
+            "client_secret_name": daemon.client_secret_name,
+            "replicas": self._spec.zone(zone).replicas,
+        }
 
 
 def _name_problems(name: Any, args: Any) -> list[str]:

@@ -85,6 +85,18 @@ def _exports(variables: Iterable[Variable], directory: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _kept_environment(directory: str) -> str:
+    """Return how a stage takes over what earlier ones wrote to $GITLAB_ENV."""
+    path = shlex.quote(f"{directory}.tmp/gitlab_runner_env")
+    return f"""mkdir -p {shlex.quote(directory + ".tmp")}
+export GITLAB_ENV={path}
+touch "$GITLAB_ENV"
+set -o allexport
+. "$GITLAB_ENV"
+set +o allexport
+"""
+
+
 def _echoed(commands: Iterable[str]) -> str:
     lines = []
     for command in commands:
@@ -158,7 +170,7 @@ def render(
         [runner[key]] if runner.get(key) else []
         for key in ("pre_build_script", "post_build_script")
     )
-    enter = f'{_STRICT}{exports}cd "$CI_PROJECT_DIR"\n'
+    enter = f'{_STRICT}{exports}{_kept_environment(directory)}cd "$CI_PROJECT_DIR"\n'
     scripts = {
         "get_sources": f"{_STRICT}{exports}{_get_sources(job, known)}",
         "step_script": enter + _echoed([*before, *job.script, *after]),

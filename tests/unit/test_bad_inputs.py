@@ -406,6 +406,16 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("B31", runner(check_interval_seconds=-1), "runner.check_interval_seconds:", "must be"),
     ("B31", runner(daemon_wait_seconds=3601), "runner.daemon_wait_seconds:", "must be"),
     *[
+        ("B31", daemon(replicas=value), "docker_daemon.replicas:", "must be")
+        for value in (0, 17, -1)
+    ],
+    (
+        "B31",
+        daemon(replicas=2) | runner(extra_config='[[runners]]\nshell = "pwsh"\n'),
+        "runner.extra_config must not set another shell",
+        "set replicas to 1",
+    ),
+    *[
         (
             "B31",
             daemon(termination_grace_period_seconds=seconds),
@@ -757,6 +767,24 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
             "docker": {"host": "tcp://d:2376", "client_secret_name": "c"},
         },
         "enable_privileged_jobs must be off",
+    ),
+    *[
+        (
+            GitLabRunner,
+            {**RUNNER, kind: {"host": host, "client_secret_name": "c", "replicas": 2}},
+            f"{kind}: host must be a DNS name where there are 2 daemons",
+        )
+        for kind in ("docker", "buildkit")
+        for host in ("tcp://10.0.0.1:2376", "tcp://[::1]:2376")
+    ],
+    (
+        GitLabRunner,
+        {
+            **RUNNER,
+            "docker": {"host": "tcp://d:2376", "client_secret_name": "c", "replicas": 2},
+            "extra_config": '[[runners]]\nshell = "pwsh"\n',
+        },
+        "extra_config must not set another shell",
     ),
     (
         MinioCache,

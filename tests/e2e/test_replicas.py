@@ -1,0 +1,179 @@
+"""Several shared daemons on the lab: each project keeps to its own, and one more disturbs nobody.
+
+The tests run in the order of this file: a later one finds the layers of an earlier one.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pulumi
+import pytest
+from gitlab_runner_k8s import RunnerPlatform
+from pulumi import automation as auto
+
+from lab import cluster, gitlab, images, up, verify
+from lab.jobs import Git, Job, Result, Variable, find, run
+from tests.e2e import stacks
+from tests.required import needs_lab
+from tests.unit.test_replicas import jump
+
+pytestmark = pytest.mark.lab
+NAME = PROJECT = "replicas"
+RUNNER, JOBS, DAEMON = (f"{NAME}-{role}" for role in ("runner", "jobs", "daemon"))
+REGISTRY = "registry.lab.svc.cluster.local:5000"
+FILES = {"Dockerfile": f"FROM {REGISTRY}/base:12\nRUN date +%s%N > /a\nRUN date > /b\n".encode()}
+
+
+def project(*daemons: int) -> int:
+    """Return a project that is on one daemon of two, and on one of three."""
+    return next(
+        number for number in range(1, 1000) if (jump(number, 2), jump(number, 3)) == daemons
+    )
+
+
+FIRST, SECOND, MOVED = project(0, 0), project(1, 1), project(0, 2)
+
+
+class Platform:
+    """The stack, with a number of daemons that can be changed."""
+
+    replicas = 2
+    stack: auto.Stack
+
+    def program(self) -> None:
+        """Declare the platform."""
+        runner: Any = {
+            "image": images.reference("gitlab-runner"),
+            "default_image": images.reference("docker"),
+            "helper_image": images.reference("docker"),
+            "chart": up.chart(),
+            "pull_policy": "if-not-present",
+        }
+        RunnerPlatform(
+            NAME,
+            {
+                "gitlab_url": gitlab.URL,
+                "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+                "runner": runner,
+                "cache": {"backend": "none"},  # type: ignore[typeddict-item]
+                "docker_daemon": {
+                    "replicas": self.replicas,
+                    "image": images.reference("docker"),
+                    "accept_shared_nodes": True,
+                    "volume_size": "2Gi",
+                    "insecure_registries": [REGISTRY],
+                    "termination_grace_period_seconds": 30,
+                    "resources": {"cpu_request": "50m", "memory_request": "128Mi"},
+                },
+                "namespaces": {"runner": RUNNER, "jobs": JOBS, "docker": DAEMON},
+                "network": {"allow_insecure_gitlab_url": True, "egress_cidrs": ["10.0.0.0/8"]},
+                "allow_volume_deletion": True,
+            },
+        )
+
+    def update(self, replicas: int) -> dict[str, int]:
+        """Deploy another number of daemons; return how many resources were changed, and how."""
+        self.replicas = replicas
+        changes = self.stack.up().summary.resource_changes or {}
+        return {str(getattr(key, "value", key)): number for key, number in changes.items()}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    needs_lab()
+    made = Platform()
+    with stacks.deployed(made.program, PROJECT, tmp_path_factory.mktemp("stack")) as made.stack:
+        yield made
+    cluster.give_volumes_back(DAEMON)
+
+
+Build = Callable[[int], tuple[str, int]]
+
+
+@pytest.fixture
+def build(platform: Platform) -> Build:
+    """Return a function that builds in a project; it tells the daemon, and the steps reused."""
+
+    def start(project_id: int) -> tuple[str, int]:
+        git = Git(gitlab.REPOSITORY, gitlab.push(FILES))
+        name = "docker info --format '{{.Name}}'"
+        job = Job(
+            980,
+            "build",
+            git,
+            project_id,
+            gitlab.PROJECT,
+            ("docker build --progress plain .", f'echo "script: $({name})"'),
+            after_script=(f'echo "after_script: $({name})"',),
+            variables=(Variable("CI_PROJECT_ID", str(project_id)),),
+            timeout_seconds=240,
+        )
+        result = run(find(RUNNER, NAME), job)
+        assert result.succeeded, result.text
+        assert said(result, "after_script") == said(result, "script")
+        return said(result, "script"), verify.read_trace(result).reused
+
+    return start
+
+
+def said(result: Result, key: str) -> str:
+    (found,) = [
+        line.text.removeprefix(f"{key}: ")
+        for line in result.trace
+        if line.text.startswith(f"{key}: ")
+    ]
+    return found
+
+
+def daemons() -> dict[str, str]:
+    """Return the daemons' pods, and when their containers were started."""
+    items = json.loads(cluster.kubectl("-n", DAEMON, "get", "pods", "-o", "json"))["items"]
+    return {
+        pod["metadata"]["name"]: str(
+            [one["state"]["running"]["startedAt"] for one in pod["status"]["containerStatuses"]]
+        )
+        for pod in items
+    }
+
+
+def test_each_project_keeps_to_a_daemon(build: Build) -> None:
+    assert build(FIRST) == (f"{NAME}-docker-0", 0)
+    assert build(SECOND) == (f"{NAME}-docker-1", 0)
+    assert build(FIRST) == (f"{NAME}-docker-0", 2)
+    assert build(SECOND) == (f"{NAME}-docker-1", 2)
+
+
+def test_one_more_restarts_none_and_moves_its_share_alone(platform: Platform, build: Build) -> None:
+    before = daemons()
+    assert set(before) == {f"{NAME}-docker-{number}" for number in range(2)}
+    changes = platform.update(3)
+    # The StatefulSet and the release; a Service and a claim's patch.
+    assert {key: changes.get(key) for key in ("update", "create")} == {"update": 2, "create": 2}
+    assert not {"delete", "replace"} & set(changes)
+    after = daemons()
+    assert set(after) - set(before) == {f"{NAME}-docker-2"}
+    assert {name: after[name] for name in before} == before
+    assert build(MOVED) == (f"{NAME}-docker-2", 0)
+    assert build(FIRST) == (f"{NAME}-docker-0", 2)
+    assert build(SECOND) == (f"{NAME}-docker-1", 2)
+
+
+def test_one_less_leaves_the_others_and_its_volume(platform: Platform, build: Build) -> None:
+    before = daemons()
+    platform.update(2)
+    after = daemons()
+    assert after == {name: start for name, start in before.items() if not name.endswith("-2")}
+    claims = cluster.kubectl("-n", DAEMON, "get", "persistentvolumeclaims", "-o", "name")
+    assert f"/data-{NAME}-docker-2\n" in f"{claims}\n"
+    assert build(MOVED) == (f"{NAME}-docker-0", 2)
+    assert build(SECOND) == (f"{NAME}-docker-1", 2)
+
+
+def test_it_takes_its_layers_up_again(platform: Platform, build: Build) -> None:
+    platform.update(3)
+    assert build(MOVED) == (f"{NAME}-docker-2", 2)
+
+
+def test_a_second_update_changes_nothing(platform: Platform) -> None:
+    assert set(platform.update(3)) == {"same"}

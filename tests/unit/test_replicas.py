@@ -1,0 +1,287 @@
+"""Several daemons of one zone: each project has one of them, and keeps it."""
+
+import subprocess
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gitlab_runner_k8s import BuildKitDaemon, GitLabRunner, RunnerPlatform, SharedDockerDaemon
+from gitlab_runner_k8s._config_toml import RunnerConfig, config
+from gitlab_runner_k8s._meta import script
+from gitlab_runner_k8s._specs import MAXIMUM_REPLICAS
+
+from tests.harness import Recorder, deploy
+
+GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
+HOST = "tcp://ci-docker.docker.svc.cluster.local:2376"
+OTHER = "tcp://ci-docker-1.docker.svc.cluster.local:2376"
+SHELLS = ["dash", "bash"]
+PROJECTS = range(1, 301)
+DAEMONS: dict[str, Callable[[Any], Any]] = {
+    "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
+    "buildkit": lambda options: BuildKitDaemon("build", options),
+}
+every_kind = pytest.mark.parametrize("kind", DAEMONS)
+
+
+def jump(key: int, buckets: int) -> int:
+    """Return the bucket of a key as the paper has it (Lamping and Veach, 2014)."""
+    bucket, following = -1, 0
+    while following < buckets:
+        bucket = following
+        key = (key * 2862933555777941757 + 1) % 2**64
+        following = int((bucket + 1) * (2**31 / ((key >> 33) + 1)))
+    return bucket
+
+
+def chosen(shell: str, replicas: int, projects: Any = PROJECTS) -> list[int]:
+    """Return the number of each project's daemon, as a job's shell works it out."""
+    one = f"(\n{script('_daemon_choose.sh')})\necho ."
+    texts = "".join(f"CI_PROJECT_ID={project}\n{one}\n" for project in projects)
+    ended = subprocess.run(
+        [shell],
+        input=f"set -e\nreplicas={replicas}\n{texts}",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    *found, _ = ended.stdout.split(".\n")
+    return [int(text.strip().removeprefix("-") or 0) for text in found]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("replicas", [2, 3, MAXIMUM_REPLICAS])
+def test_the_choice_is_that_of_the_paper(shell: str, replicas: int) -> None:
+    large = [2**31 - 1, 2**40 + 7, 2**53]
+    found = chosen(shell, replicas, [*PROJECTS, *large])
+    assert found == [jump(project, replicas) for project in [*PROJECTS, *large]]
+
+
+@pytest.mark.parametrize("replicas", [2, 5, MAXIMUM_REPLICAS])
+def test_every_daemon_gets_its_share(replicas: int) -> None:
+    counts = Counter(jump(project, replicas) for project in range(1, 10_001))
+    assert set(counts) == set(range(replicas))
+    fair = 10_000 / replicas
+    assert max(counts.values()) < 1.2 * fair
+    assert min(counts.values()) > 0.8 * fair
+
+
+@pytest.mark.parametrize("replicas", range(1, 6))
+def test_one_daemon_more_moves_projects_to_it_alone(replicas: int) -> None:
+    before, after = chosen("dash", replicas), chosen("dash", replicas + 1)
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {replicas}
+    assert len(moved) < 1.5 * len(PROJECTS) / (replicas + 1)
+
+
+@pytest.mark.parametrize("project", ["", "none", "1;exit 1", "$(exit 1)"])
+def test_what_is_no_number_goes_to_the_same_daemon(project: str) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f"set -e\nreplicas=4\n{script('_daemon_choose.sh')}"],
+        env={"CI_PROJECT_ID": project, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, expected(jump(0, 4)), "")
+
+
+def expected(number: int) -> str:
+    return f"-{number}\n" if number else ""
+
+
+def commands(**fields: Any) -> str:
+    (table,) = config(RunnerConfig("jobs", "image", "always", 4, **fields))["runners"]
+    found: str = table["pre_build_script"]
+    return found
+
+
+def job(
+    folder: Path, shell: str, text: str, host: str, variable: str = "DOCKER_HOST"
+) -> subprocess.CompletedProcess[str]:
+    """Run a job's start with a client that answers at once, and says whom it was to ask."""
+    for name in ("docker", "buildctl"):
+        tool = folder / name
+        tool.write_text(f'#!/bin/sh\necho "asked ${variable}" >> {folder}/asked\n')
+        tool.chmod(0o755)
+    environment = {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "CI_PROJECT_ID": str(next(number for number in PROJECTS if jump(number, 2) == 1)),
+        "GITLAB_ENV": str(folder / "env"),
+        "BUILDKIT_CERT_PATH": "/buildkit-certs",
+        variable: host,
+    }
+    return subprocess.run(
+        [shell, "-c", f"set -e\n{text}\nprintenv {variable}\n"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@every_kind
+def test_a_job_uses_and_waits_for_its_own_daemon(tmp_path: Path, shell: str, kind: str) -> None:
+    variable = f"{kind.upper()}_HOST"
+    fields: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
+    ended = job(tmp_path, shell, commands(**fields), HOST, variable)
+    assert ended.stdout == f"This project's daemon, one of 2: {OTHER}\n{OTHER}\n"
+    assert ended.stderr == ""
+    assert (tmp_path / "asked").read_text() == f"asked {OTHER}\n"
+    assert (tmp_path / "env").read_text() == f"{variable}={OTHER}\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_job_that_waits_for_nothing_chooses_all_the_same(tmp_path: Path, shell: str) -> None:
+    text = commands(docker_host=HOST, docker_replicas=2, daemon_wait_seconds=0)
+    assert job(tmp_path, shell, text, HOST).stdout.splitlines()[-1] == OTHER
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_daemon_of_the_jobs_own_is_left_alone(tmp_path: Path, shell: str) -> None:
+    text = commands(docker_host=HOST, docker_replicas=2)
+    own = "tcp://docker:2376"
+    assert job(tmp_path, shell, text, own).stdout == f"{own}\n"
+    assert not (tmp_path / "env").exists()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_one_daemon_is_no_choice() -> None:
+    text = commands(docker_host=HOST)
+    assert "replicas" not in text
+    assert text == commands(docker_host=HOST, docker_replicas=1)
+
+
+def services(recorder: Recorder) -> dict[str, dict[str, str]]:
+    """Return the selectors of the Services by their names."""
+    found = [made.plain for made in recorder.of_type(":Service")]
+    return {made["metadata"]["name"]: made["spec"]["selector"] for made in found}
+
+
+@every_kind
+def test_each_daemon_has_a_name_a_volume_and_a_place(kind: str) -> None:
+    recorder = deploy(lambda: DAEMONS[kind]({"replicas": 3}))
+    pods = {
+        name: selector["statefulset.kubernetes.io/pod-name"]
+        for name, selector in services(recorder).items()
+    }
+    assert pods == {"build": "build-0", "build-1": "build-1", "build-2": "build-2"}
+    spec = recorder.one(":StatefulSet").plain["spec"]
+    assert spec["replicas"] == 3
+    (apart,) = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert apart["topologyKey"] == "kubernetes.io/hostname"
+    assert apart["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert apart["labelSelector"] == spec["selector"]
+    patches = recorder.of_type(":PersistentVolumeClaimPatch")
+    claims = [made.plain["metadata"]["name"] for made in patches]
+    assert claims == ["data-build-0", "data-build-1", "data-build-2"]
+    assert all(made.request.retainOnDelete for made in patches)
+
+
+def test_the_services_of_rootless_daemons_are_for_their_pods() -> None:
+    recorder = deploy(lambda: DAEMONS["docker"]({"replicas": 2, "isolation": "rootless"}))
+    pods = {
+        name: selector["statefulset.kubernetes.io/pod-name"]
+        for name, selector in services(recorder).items()
+    }
+    assert pods == {"build": "build-rootless-0", "build-1": "build-rootless-1"}
+
+
+def server_names(recorder: Recorder) -> list[str]:
+    found: list[str] = recorder.one(":CertRequest", "build-server").plain["dnsNames"]
+    return found
+
+
+@every_kind
+def test_the_certificate_is_good_for_every_number_of_daemons(kind: str) -> None:
+    of = {
+        replicas: server_names(deploy(lambda: DAEMONS[kind]({"replicas": replicas})))  # noqa: B023
+        for replicas in (1, 2, MAXIMUM_REPLICAS)
+    }
+    last = f"build-{MAXIMUM_REPLICAS - 1}."
+    assert any(name.startswith(last) for name in of[2])
+    # What is deployed with one daemon is not touched.
+    assert not any(name.startswith("build-") for name in of[1])
+    assert of[2] == of[MAXIMUM_REPLICAS]
+
+
+@every_kind
+def test_one_daemon_is_declared_as_ever(kind: str) -> None:
+    recorder = deploy(lambda: DAEMONS[kind]({}))
+    (selector,) = services(recorder).values()
+    assert "statefulset.kubernetes.io/pod-name" not in selector
+    pod = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
+    assert "topologySpreadConstraints" not in pod
+    (patch,) = recorder.of_type(":PersistentVolumeClaimPatch")
+    assert patch.name == "build-daemon-volume"
+
+
+@every_kind
+def test_an_update_has_time_for_one_daemon_after_the_other(kind: str) -> None:
+    options = {"termination_grace_period_seconds": 3600, "replicas": 4}
+    timeouts = deploy(lambda: DAEMONS[kind](options)).one(":StatefulSet").request.customTimeouts
+    assert int(timeouts.update.removesuffix("s")) >= 4 * (3600 + 600)
+
+
+def pre_build_scripts(recorder: Recorder) -> dict[str, str]:
+    found = {}
+    for release in recorder.of_type(":Release"):
+        text = release.plain["values"]["runners"]["config"].replace('{{ "{{" }}', "{{")
+        (table,) = tomllib.loads(text)["runners"]
+        found[release.plain["name"]] = table.get("pre_build_script", "")
+    return found
+
+
+def test_the_platform_tells_the_jobs_of_each_zone_how_many_there_are() -> None:
+    token = {"token_secret_name": "a"}
+    args: Any = {
+        "gitlab_url": GITLAB["gitlab_url"],
+        "docker_daemon": {"accept_shared_nodes": True, "replicas": 3},
+        "zones": {"other": {"buildkit_daemon": {"replicas": 2}}, "last": {"buildkit_daemon": {}}},
+        "fleets": {
+            "one": token,
+            "two": {"token_secret_name": "b", "zone": "other"},
+            "three": {"token_secret_name": "c", "zone": "last"},
+        },
+    }
+    found = pre_build_scripts(deploy(lambda: RunnerPlatform("ci", args)))
+    assert "replicas=3\n" in found["ci-one"]
+    assert "replicas=2\n" in found["ci-two"]
+    assert "BUILDKIT_HOST=tcp://ci-other-buildkit" in found["ci-two"]
+    assert "replicas=" not in found["ci-three"]
+
+
+def test_an_alert_counts_them() -> None:
+    def alert(replicas: int) -> dict[str, Any]:
+        args: Any = {
+            **GITLAB,
+            "docker_daemon": {"accept_shared_nodes": True, "replicas": replicas},
+            "monitoring": {"enable_pod_monitor": True, "enable_alert_rules": True},
+        }
+        recorder = deploy(lambda: RunnerPlatform("ci", args))
+        (rules,) = [made for made in recorder.registrations if made.type.endswith("PrometheusRule")]
+        found = [rule for group in rules.plain["spec"]["groups"] for rule in group["rules"]]
+        (one,) = [rule for rule in found if rule["alert"] == "DockerDaemonDown"]
+        assert isinstance(one, dict)
+        return one
+
+    assert alert(1)["expr"].startswith("absent(up{")
+    assert alert(3)["expr"].endswith("== 1) or vector(0)) < 3")
+    assert alert(3)["annotations"]["summary"].startswith("One of the 3 shared docker daemons ")
+
+
+def test_a_runner_alone_can_be_told_of_several() -> None:
+    args: Any = {
+        **GITLAB,
+        "docker": {"host": HOST, "client_secret_name": "client", "replicas": 2},
+    }
+    (text,) = pre_build_scripts(deploy(lambda: GitLabRunner("ci", args))).values()
+    assert "replicas=2\n" in text
