@@ -23,6 +23,9 @@ CACHE_CA_PATH = "/cache-ca"
 BUILDKIT_CERTS_PATH = "/buildkit-certs"
 """Where jobs find the client certificate of buildkitd."""
 
+_NDOTS = 5
+"""Dots from which Kubernetes takes a name for a full one."""
+
 
 @dataclass(frozen=True)
 class CacheConfig:
@@ -209,6 +212,17 @@ def _use_daemon(runner: RunnerConfig) -> str | None:
     )
 
 
+def _dns_config(runner: RunnerConfig) -> dict[str, Any] | None:
+    """Return what makes a daemon's name, which is a full one, the first that is looked up.
+
+    Kubernetes' own limit is 5 dots: each of a build's half a dozen connections would begin with
+    three wrong names. Names with fewer dots are looked up as ever.
+    """
+    hosts = [host for host in (runner.docker_host, runner.buildkit_host) if host]
+    dots = min((host.count(".") for host in hosts if ".svc." in host), default=_NDOTS)
+    return {"options": [{"name": "ndots", "value": str(dots)}]} if dots < _NDOTS else None
+
+
 def config(runner: RunnerConfig) -> dict[str, Any]:
     """Return the config.toml template as data: one `[[runners]]`, no global options."""
     environment = dict(runner.environment)
@@ -239,6 +253,7 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
         "node_selector": runner.node_selector or None,
         "node_tolerations": runner.node_tolerations or None,
         **runner.kubernetes,
+        "dns_config": _dns_config(runner),
         "volumes": _volumes(runner) or None,
     }
     table: dict[str, Any] = {

@@ -317,3 +317,28 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
     (table,) = tomllib.loads(text)["runners"]
     assert "docker_host=tcp://ci-docker." in table["pre_build_script"]
     assert "seconds=77\n" in table["pre_build_script"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "dots"),
+    [
+        ({"docker_host": "tcp://ci-docker.docker.svc.cluster.local:2376"}, "4"),
+        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster:1234"}, "3"),
+        ({"docker_host": "tcp://ci-docker.docker.svc.k8s.example.com:2376"}, None),
+        ({"docker_host": "tcp://docker.example.com:2376"}, None),
+        ({"docker_host": "tcp://10.0.0.1:2376"}, None),
+        ({}, None),
+    ],
+)
+def test_the_daemons_name_is_looked_up_at_once(fields: dict[str, Any], dots: str | None) -> None:
+    (table,) = config(RunnerConfig("jobs", "image", "always", 4, **fields))["runners"]
+    wanted = {"options": [{"name": "ndots", "value": dots}]} if dots else None
+    assert table["kubernetes"].get("dns_config") == wanted
+
+
+def test_a_limit_of_the_users_own_comes_last_and_counts() -> None:
+    own = {"kubernetes": {"dns_config": {"options": [{"name": "ndots", "value": "1"}]}}}
+    runner = RunnerConfig("jobs", "image", "always", 4, docker_host=HOST, extra=own)
+    (table,) = config(runner)["runners"]
+    found = [one["value"] for one in table["kubernetes"]["dns_config"]["options"]]
+    assert found[-1] == "1"
