@@ -34,7 +34,7 @@ def _publish(records: list[Record], charts: Path) -> None:
     _RAW.parent.mkdir(parents=True, exist_ok=True)
     rows = ",\n".join(json.dumps(record) for record in records)
     _RAW.write_text(f'{{"records": [\n{rows}\n]}}\n')
-    report.write(data, _DOCS / "benchmarks.md")
+    report.write(data, _DOCS / "benchmarks.md", ROOT / "README.md")
     command = [charts, "-m", "bench.charts", _RAW, _RAW.parent]
     subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
     say(f"  wrote {_DOCS / 'benchmarks.md'} and its pictures")

@@ -18,6 +18,7 @@ from lab.console import LabError
 AT_ONCE = (1, 2, 4, 8)
 FLEETS = (1, 5, 20)
 DISK_BUILDS, _DISK_SAMPLE, _LAYER_MB = 50, 5, 16
+_PATH_BUILDS = 15
 _GC_SECONDS = 75
 """BuildKit collects at most once a minute."""
 
@@ -94,6 +95,39 @@ def disk(bench: stack.Bench, role: str) -> dict[str, Any]:
         "layer_bytes": _LAYER_MB << 20,
         "used_bytes": used,
         "settled_bytes": node.disk_bytes([volume]),
+    }
+
+
+_TLS = "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/docker-client DOCKER_HOST=tcp://{host}:2376\n"
+_TIMED = """set -e
+rm -rf /tmp/timed && mkdir -p /tmp/timed && cd /tmp/timed
+printf 'FROM scratch\\nCOPY Dockerfile /\\n' > Dockerfile
+docker build --quiet --tag timed . > /dev/null
+for n in $(seq {times}); do
+    start=$(date +%s%N)
+    docker build --quiet --tag timed . > /dev/null
+    echo $(($(date +%s%N) - start))
+done
+"""
+
+
+def paths(bench: stack.Bench) -> dict[str, list[float]]:
+    """Build with nothing changed in the daemon's pod; return seconds by the way to the daemon."""
+    pod = bench.pods["docker"]
+    service = f"{pod.name.rpartition('-')[0]}.{pod.namespace}.svc.cluster.local"
+    by = {
+        "socket": "",
+        "tls": _TLS.format(host="localhost"),
+        "service": _TLS.format(host=service),
+    }
+    script = _TIMED.format(times=_PATH_BUILDS)
+    execute = ("-n", pod.namespace, "exec", pod.name, "--", "sh", "-c")
+    return {
+        path: [
+            round(int(text) / 1e9, 4)
+            for text in cluster.kubectl(*execute, f"{settings}{script}").split()
+        ]
+        for path, settings in by.items()
     }
 
 

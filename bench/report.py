@@ -1,13 +1,14 @@
 """Writes docs/benchmarks.md of the raw data: every number in it comes from there."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
 from bench import plan
 from bench.data import MAIN, Data, Record
-from bench.stats import Spread, bytes_text, ratio_text, seconds_text
+from bench.stats import Spread, bytes_text, ratio_text, seconds_text, spread
 
 PARTS = (
     "pod start",
@@ -378,6 +379,58 @@ def _restarted(data: Data) -> str:
     )
 
 
+def _paths(data: Data) -> str:
+    """Return what each part of the way to the daemon costs."""
+    texts = ""
+    for record in data.of_kind("paths"):
+        found = {path: spread(values) for path, values in record["seconds"].items()}
+        socket, tls, service = (found[path].median for path in ("socket", "tls", "service"))
+        texts += (
+            f"What a daemon that is elsewhere costs, by a small build with nothing changed in the "
+            f"daemon's own pod, {found['tls'].count} times: {seconds_text(socket)} s by its "
+            f"socket, {seconds_text(tls)} s by TLS, each of a build's half a dozen connections "
+            f"with a handshake of its own, {seconds_text(service)} s by TLS and the Service's name.\n\n"
+        )
+    return texts
+
+
+def _changed(data: Data) -> str:
+    """Return what was changed in the package because of measurements, with both numbers."""
+
+    def cell(way: str, situation: str) -> plan.Cell:
+        return plan.Cell(*MAIN, way, situation)
+
+    rows = []
+    before = [record["seconds"]["build"] for record in data.of_kind("before")]
+    now = data.seconds(cell("shared", "nothing"))
+    if before and now:
+        what = "jobs look up the shared daemon's name at once (`ndots`): build, nothing changed"
+        rows.append([what, _text(spread(before)), _text(now)])
+    inline, registry = (data.seconds(cell(way, "source")) for way in ("inline", "registry"))
+    if inline and registry:
+        what = (
+            "`templates/docker-build` keeps all layers in the registry where the builder is a "
+            "daemon of the job's own (`mode: auto`): build, a source line changed"
+        )
+        rows.append([what, _text(inline), _text(registry)])
+    rows += [
+        [
+            "the rule by which dockerd collects what is old (`unused-for`, which it reads; "
+            "`keepDuration` it passed over, and emptied the cache): steps reused a minute later",
+            "0",
+            str(record["reused"]),
+        ]
+        for record in data.of_kind("rested")
+    ]
+    table = _table(["what, in seconds where nothing else is said", "before", "now"], rows)
+    if not before:
+        return table
+    return (
+        f"{table}\nThe rows of the shared daemons and of the limit, and the jobs at once, are "
+        "from a second pass after the first of these changes, on the same machine.\n"
+    )
+
+
 def _versions(data: Data) -> str:
     rows = [[name, value] for name, value in data.versions.items()]
     return _table(["what", "version"], rows).replace("---:", "---")
@@ -545,6 +598,11 @@ Seconds of the whole job, from the pod's creation to the end of its last stage:
 {_where(data)}
 ![where a job's time goes](benchmarks/time.svg)
 
+What remains of a warm job is the start of its pod: the scheduler, the pod's network, and its
+containers one after the other. The kubelet looks at its containers once a second, so the same start
+may take a second more.
+
+{_paths(data)}
 ## What it costs
 
 {costs}
@@ -562,6 +620,9 @@ then, and no slower:
 
 {_RECOMMENDATION}
 
+## What the measurements changed
+
+{_changed(data)}
 {others_text}{_more(data)}## How far one daemon goes
 
 {_throughput(data)}On paper, from what was measured of one build of workload (b): of five builds
@@ -596,6 +657,33 @@ a day does not fit its volume, take several:
 {_versions(data)}"""
 
 
-def write(data: Data, target: Path) -> None:
-    """Write the report."""
+_SHOWN = ("baseline", "inline", "registry", "shared", "buildkit")
+
+
+def summary(data: Data) -> str:
+    """Return the README's table: a changed source line by the ways to choose from."""
+    base = plan.Cell(*MAIN, "baseline", "nothing")
+    rows = []
+    for key in _SHOWN:
+        cell = plan.Cell(*MAIN, key, "nothing" if key == "baseline" else "source")
+        build, job = data.seconds(cell), data.seconds(cell, "job")
+        faster = data.ratio(base, cell)
+        if build and job and faster:
+            text = "today" if key == "baseline" else ratio_text(faster)
+            values = [f"{seconds_text(value.median)} s" for value in (build, job)]
+            rows.append([plan.way(key).title, values[0], f"**{text}**", values[1]])
+    return _table(["one source line changed", "`docker build`", "faster", "whole job"], rows)
+
+
+_BLOCK = re.compile(r"(<!-- make bench -->\n).*?(<!-- end -->\n)", re.DOTALL)
+
+
+def readme(data: Data, text: str) -> str:
+    """Return a README with its table made anew, between the two comments."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{summary(data)}\n{found[2]}", text)
+
+
+def write(data: Data, target: Path, readme_file: Path) -> None:
+    """Write the report, and the README's table."""
     target.write_text(markdown(data))
+    readme_file.write_text(readme(data, readme_file.read_text()))

@@ -213,6 +213,9 @@ class Run:
                     taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
                     self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
                     say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
+        if not self.journal.has(kind="paths"):
+            self.progress.check()
+            self.journal.add({"kind": "paths", "seconds": extras.paths(self.bench)})
         source = plan.Cell(*MAIN, "shared", "source")
         for role in ("docker", "tight"):
             if not self.journal.has(kind="disk", daemon=role):

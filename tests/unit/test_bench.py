@@ -220,6 +220,10 @@ RECORDS = [
     record("layers", "source", 80.0),
     record("registry", "nothing", 10.0),
     record("shared", "source", 2.1, kind="restarted", restart_seconds=12.3),
+    record("shared", "nothing", 1.4, kind="before"),
+    record("inline", "source", 38.0),
+    record("registry", "source", 11.0),
+    {"kind": "paths", "seconds": {"socket": [0.2, 0.2], "tls": [0.25], "service": [0.3]}},
     *(
         {
             "kind": "at once",
@@ -259,6 +263,8 @@ def test_the_report_is_made_of_the_data() -> None:
     assert "| 5 | 61 | 3.00 | 20.0 | 9.00 |" in text
     assert "| docker | 28 |" in text
     assert "was ready after 12.3 s, and the next build" in text
+    assert "build, nothing changed | 1.40 <sub>n=1</sub> | 1.10 <sub>n=1</sub> |" in text
+    assert "0.20 s by its socket, 0.25 s by TLS" in text
     assert "does 1 800 jobs an hour on one shared daemon, their pods included, and 320" in text
 
 
@@ -322,3 +328,6 @@ COMMITTED = ROOT / "docs/benchmarks/full.json"
 def test_the_committed_report_is_made_of_the_committed_data() -> None:
     data = Data.read(COMMITTED)
     assert (ROOT / "docs/benchmarks.md").read_text() == report.markdown(data)
+    readme = (ROOT / "README.md").read_text()
+    assert report.summary(data) in readme
+    assert report.readme(data, readme) == readme
