@@ -389,7 +389,8 @@ def _paths(data: Data) -> str:
             f"What a daemon that is elsewhere costs, by a small build with nothing changed in the "
             f"daemon's own pod, {found['tls'].count} times: {seconds_text(socket)} s by its "
             f"socket, {seconds_text(tls)} s by TLS, each of a build's half a dozen connections "
-            f"with a handshake of its own, {seconds_text(service)} s by TLS and the Service's name.\n\n"
+            f"with a handshake of its own, {seconds_text(service)} s by TLS and the Service's "
+            f"name.\n\n"
         )
     return texts
 
