@@ -64,28 +64,6 @@ def _colour(way: plan.Way) -> str:
     return COLD if way.keeps == "nothing" else OTHER
 
 
-def _bars(axes: Any, names: list[str], values: list[Any], colours: list[str]) -> None:
-    medians = [value.median for value in values]
-    errors = [
-        [value.median - value.low for value in values],
-        [value.high - value.median for value in values],
-    ]
-    places = range(len(names))
-    axes.barh(places, medians, color=colours, height=0.66)
-    axes.errorbar(medians, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            f"{seconds_text(value.median)} s",
-            (value.high, place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.set_yticks(list(places), names)
-    axes.invert_yaxis()
-    axes.tick_params(length=0)
-
-
 def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
     network, workload = MAIN
     found = []
@@ -98,12 +76,32 @@ def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
 
 
 def readme(data: Data, path: Path) -> None:
-    """Draw the README's figure: one source line changed, seconds of `docker build`."""
+    """Draw the README's figure: one source line changed, `docker build` within the whole job."""
     ways, values = _situation(data, "source")
+    jobs = [
+        data.seconds(
+            plan.Cell(*MAIN, way.key, "nothing" if way.keeps == "nothing" else "source"), "job"
+        )
+        for way in ways
+    ]
+    whole = [job.median if job else 0.0 for job in jobs]
+    colours = [_colour(way) for way in ways]
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(ways) + 0.9))
-    _bars(axes, [way.short for way in ways], values, [_colour(way) for way in ways])
-    axes.set_xlabel("seconds of docker build, one source line changed (median, least to greatest)")
-    axes.set_xlim(0, max(value.high for value in values) * 1.15)
+    axes.barh(range(len(ways)), whole, color=colours, height=0.66, alpha=0.35)
+    axes.barh(range(len(ways)), [value.median for value in values], color=colours, height=0.66)
+    for place, (value, job) in enumerate(zip(values, whole, strict=True)):
+        axes.annotate(
+            f"{seconds_text(value.median)} s of {seconds_text(job)} s",
+            (max(job, value.median), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(range(len(ways)), [way.short for way in ways])
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.set_xlabel("seconds, one source line changed: docker build, and the whole job (pale)")
+    axes.set_xlim(0, max(whole) * 1.3)
     axes.xaxis.grid(visible=True, color=GRID)
     axes.set_axisbelow(True)
     _save(figure, path)
