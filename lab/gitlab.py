@@ -71,6 +71,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 git clone -q "$repository" "$work" 2> /dev/null
 cd "$work"
+# Else git packs in the background, in a folder that is being removed.
+git config gc.auto 0
 git config user.name demo
 git config user.email demo@example.com
 git checkout -q -B "$2"
