@@ -231,16 +231,16 @@ def stateful_set(
         pod: The pod's own part of its spec, with its containers.
         opts: Options of the resources.
     """
-    pod_name = f"{name}{kind.pod_suffix}"
     services = [
-        # One for each: a project's layers are on one of them.
+        # One for each: a project's layers are on one of them. By its index, which the pods of
+        # another isolation have too, and whatever their number: one that drains gets nothing.
         kube.service(
             _service_name(name, number),
             spec.namespace,
             (kind.component, name),
             {f"{kind.component}-tls": kind.port},
             resource_name=_service_name(f"{name}-service", number),
-            pod=f"{pod_name}-{number}" if spec.replicas > 1 else None,
+            pod_index=number,
             opts=opts,
         )
         for number in range(spec.replicas)
@@ -271,7 +271,7 @@ def stateful_set(
         "labelSelector": {"matchLabels": kube.selector(kind.component, name)},
     }
     return kube.stateful_set(
-        pod_name,
+        f"{name}{kind.pod_suffix}",
         spec.namespace,
         (kind.component, name),
         {
@@ -291,6 +291,7 @@ def stateful_set(
         resource_name=f"{name}-daemon",
         service_name=name,
         replicas=spec.replicas,
+        parallel=True,
         # The daemon reads neither again while it runs.
         annotations={
             "checksum/certificates": known.checksum,

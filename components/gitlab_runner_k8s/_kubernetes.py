@@ -79,9 +79,13 @@ def service(
     *,
     resource_name: str,
     opts: pulumi.ResourceOptions,
-    pod: str | None = None,
+    pod_index: int | None = None,
 ) -> k8s.core.v1.Service:
-    """Declare a Service for the pods of a component, or one of them; `ports` are by name."""
+    """Declare a Service for the pods of a component, or one of them; `ports` are by name.
+
+    A pod's index, its number in the StatefulSet, is a label since Kubernetes 1.28.
+    """
+    index = {} if pod_index is None else {"apps.kubernetes.io/pod-index": str(pod_index)}
     return k8s.core.v1.Service(
         resource_name,
         metadata={
@@ -92,10 +96,7 @@ def service(
             "annotations": {"pulumi.com/skipAwait": "true"},
         },
         spec={
-            "selector": {
-                **selector(*component),
-                **({"statefulset.kubernetes.io/pod-name": pod} if pod else {}),
-            },
+            "selector": {**selector(*component), **index},
             "ports": [
                 {"name": port, "port": number, "target_port": number}
                 for port, number in ports.items()
@@ -118,6 +119,7 @@ def stateful_set(
     opts: pulumi.ResourceOptions,
     service_name: str | None = None,
     replicas: int = 1,
+    parallel: bool = False,
 ) -> k8s.apps.v1.StatefulSet:
     """Declare pods, each with a volume `data` that outlives the StatefulSet, and can grow.
 
@@ -134,11 +136,14 @@ def stateful_set(
         opts: Options of the resource.
         service_name: Name of its Service.
         replicas: How many pods; the volumes of those that a lower number ends stay.
+        parallel: Whether no pod waits for another to start. A StatefulSet that is there stays as
+            it is: Kubernetes lets that be changed by a new one alone.
     """
     # As a plain mapping: type-checking nested literals of the SDK's types takes 20 GB.
     spec: Any = {
         "serviceName": service_name or name,
         "replicas": replicas,
+        **({"podManagementPolicy": "Parallel"} if parallel else {}),
         "selector": {"matchLabels": selector(*component)},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "template": {
@@ -162,7 +167,13 @@ def stateful_set(
         spec=spec,
         # Kubernetes lets no template of a claim change: the claim itself is resized below.
         opts=pulumi.ResourceOptions.merge(
-            opts, pulumi.ResourceOptions(ignore_changes=["spec.volumeClaimTemplates"])
+            opts,
+            pulumi.ResourceOptions(
+                ignore_changes=[
+                    "spec.volumeClaimTemplates",
+                    *(["spec.podManagementPolicy"] if parallel else []),
+                ]
+            ),
         ),
     )
     claim: Any = {"resources": {"requests": {"storage": volume_size}}}

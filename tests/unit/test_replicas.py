@@ -166,16 +166,22 @@ def services(recorder: Recorder) -> dict[str, dict[str, str]]:
     return {made["metadata"]["name"]: made["spec"]["selector"] for made in found}
 
 
+def indexes(recorder: Recorder) -> dict[str, str]:
+    """Return which of the pods each Service is for."""
+    found = services(recorder)
+    return {name: one["apps.kubernetes.io/pod-index"] for name, one in found.items()}
+
+
 @every_kind
 def test_each_daemon_has_a_name_a_volume_and_a_place(kind: str) -> None:
     recorder = deploy(lambda: DAEMONS[kind]({"replicas": 3}))
-    pods = {
-        name: selector["statefulset.kubernetes.io/pod-name"]
-        for name, selector in services(recorder).items()
-    }
-    assert pods == {"build": "build-0", "build-1": "build-1", "build-2": "build-2"}
-    spec = recorder.one(":StatefulSet").plain["spec"]
+    assert indexes(recorder) == {"build": "0", "build-1": "1", "build-2": "2"}
+    made = recorder.one(":StatefulSet")
+    spec = made.plain["spec"]
     assert spec["replicas"] == 3
+    # One that does not start keeps no other from it. What is there cannot be changed.
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert "spec.podManagementPolicy" in made.request.ignoreChanges
     (apart,) = spec["template"]["spec"]["topologySpreadConstraints"]
     assert apart["topologyKey"] == "kubernetes.io/hostname"
     assert apart["whenUnsatisfiable"] == "ScheduleAnyway"
@@ -186,13 +192,21 @@ def test_each_daemon_has_a_name_a_volume_and_a_place(kind: str) -> None:
     assert all(made.request.retainOnDelete for made in patches)
 
 
-def test_the_services_of_rootless_daemons_are_for_their_pods() -> None:
-    recorder = deploy(lambda: DAEMONS["docker"]({"replicas": 2, "isolation": "rootless"}))
-    pods = {
-        name: selector["statefulset.kubernetes.io/pod-name"]
-        for name, selector in services(recorder).items()
-    }
-    assert pods == {"build": "build-rootless-0", "build-1": "build-rootless-1"}
+@every_kind
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_service_is_for_the_same_pod_whatever_their_number(kind: str, replicas: int) -> None:
+    """One that drains, as there are fewer, gets none of the first one's jobs."""
+    recorder = deploy(lambda: DAEMONS[kind]({"replicas": replicas}))
+    assert indexes(recorder)["build"] == "0"
+
+
+def test_a_service_is_for_the_pod_of_either_isolation() -> None:
+    options = {"replicas": 2}
+    selectors = [
+        services(deploy(lambda isolated=isolated: DAEMONS["docker"](options | isolated)))  # type: ignore[misc]
+        for isolated in ({}, {"isolation": "rootless"})
+    ]
+    assert selectors[0] == selectors[1]
 
 
 def server_names(recorder: Recorder) -> list[str]:
@@ -216,8 +230,7 @@ def test_the_certificate_is_good_for_every_number_of_daemons(kind: str) -> None:
 @every_kind
 def test_one_daemon_is_declared_as_ever(kind: str) -> None:
     recorder = deploy(lambda: DAEMONS[kind]({}))
-    (selector,) = services(recorder).values()
-    assert "statefulset.kubernetes.io/pod-name" not in selector
+    assert indexes(recorder) == {"build": "0"}
     pod = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
     assert "topologySpreadConstraints" not in pod
     (patch,) = recorder.of_type(":PersistentVolumeClaimPatch")
