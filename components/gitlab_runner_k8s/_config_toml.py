@@ -4,6 +4,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomli_w
 
@@ -23,8 +24,8 @@ CACHE_CA_PATH = "/cache-ca"
 BUILDKIT_CERTS_PATH = "/buildkit-certs"
 """Where jobs find the client certificate of buildkitd."""
 
-_NDOTS = 5
-"""Dots from which Kubernetes takes a name for a full one."""
+_NDOTS = 4
+"""Dots of `service.namespace.svc.cluster.local`."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +160,37 @@ def _parts(host: str) -> tuple[str, str]:
     return shlex.quote(host[:end]), shlex.quote(host[end:])
 
 
-def _choose_daemon(kind: str, host: str, replicas: int) -> str:
-    """Return the commands by which a job takes its project's daemon of several."""
+def _choose_daemon(kind: str, host: str, replicas: int, waits: bool) -> str:
+    """Return the commands by which a job takes its project's daemon of several.
+
+    One that does not answer may have been taken away, just before the runner is told so: then the
+    first is taken.
+    """
     variable, (head, tail) = f"{kind.upper()}_HOST", _parts(host)
-    return f"""\
-{kind}_suffix=$(
+    chosen = f"""\
+if [ "${{{variable}:-}}" = {head}{tail} ]; then
+    {kind}_suffix=$(
 replicas={replicas}
 {script("_daemon_choose.sh")})
-if [ "${{{variable}:-}}" = {head}{tail} ]; then
     export {variable}={head}"${kind}_suffix"{tail}
+    echo "This project's daemon, one of {replicas}: ${variable}"
+"""
+    instead = f"""\
+    if [ -n "${kind}_suffix" ] && ! wait_for_daemon {kind} WARNING; then
+        {kind}_suffix=
+        export {variable}={head}{tail}
+        echo "taking the first of the {replicas} daemons, which has none of this project's" \\
+            "layers: what is built now starts cold" >&2
+    fi
+"""
+    kept = f"""\
     # For after_script, which has a shell of its own.
     [ -z "${{GITLAB_ENV:-}}" ] || echo "{variable}=${variable}" >> "$GITLAB_ENV"
-    echo "This project's daemon, one of {replicas}: ${variable}"
-fi"""
+"""
+    wait = f"""\
+    [ -n "${kind}_suffix" ] || wait_for_daemon {kind} ERROR || exit 1
+"""
+    return "".join([chosen, instead, kept, wait, "fi"] if waits else [chosen, kept, "fi"])
 
 
 def _use_daemon(runner: RunnerConfig) -> str | None:
@@ -179,48 +198,56 @@ def _use_daemon(runner: RunnerConfig) -> str | None:
 
     None where there is nothing to do, or no shell that would understand them.
     """
-    found = {
-        "docker": (runner.docker_host, runner.docker_replicas),
-        "buildkit": (runner.buildkit_host, runner.buildkit_replicas),
-    }
-    hosts = {kind: host or "" for kind, (host, _) in found.items()}
-    several = {kind: replicas for kind, (host, replicas) in found.items() if host and replicas > 1}
-    waits = any(hosts.values()) and runner.daemon_wait_seconds
-    if not is_posix_shell(runner.extra) or not (several or waits):
+    found = [
+        ("docker", runner.docker_host, runner.docker_replicas),
+        ("buildkit", runner.buildkit_host, runner.buildkit_replicas),
+    ]
+    seconds = runner.daemon_wait_seconds
+    commands = []
+    for kind, host, replicas in found:
+        if host and replicas > 1:
+            commands.append(_choose_daemon(kind, host, replicas, seconds > 0))
+        elif host and seconds:
+            commands.append(
+                f'if [ "${{{kind.upper()}_HOST:-}}" = {shlex.quote(host)} ]; then\n'
+                f"    wait_for_daemon {kind} ERROR || exit 1\n"
+                "fi"
+            )
+    if not commands or not is_posix_shell(runner.extra):
         return None
-    chosen = [_choose_daemon(kind, hosts[kind], replicas) for kind, replicas in several.items()]
-    if not waits:
-        return "\n".join(["# Choose the shared daemon", *chosen])
-    settings = []
-    for kind, host in hosts.items():
-        text = shlex.quote(host)
-        if kind in several:
-            head, tail = _parts(host)
-            text = f'{head}"${kind}_suffix"{tail}'
-        settings.append(f"{kind}_host={text}")
-    # The runner shows the first line.
+    if not seconds:
+        return "\n".join(["# Choose the shared daemon", *commands])
+    # The runner shows the first line. The function has a shell of its own, in parentheses.
     return "\n".join(
         [
             "# Wait for the shared daemon",
-            *chosen,
-            # A shell of its own for the rest.
-            "(",
-            *settings,
-            f"seconds={runner.daemon_wait_seconds}",
+            "wait_for_daemon() (",
+            "kind=$1 level=$2",
+            f"seconds={seconds}",
             f"{script('_daemon_wait.sh')})",
+            *commands,
         ]
     )
+
+
+def _is_of_cluster(host: str) -> bool:
+    """Tell whether a name is `service.namespace.svc` of a cluster whose domain has two labels."""
+    labels = (urlsplit(host).hostname or "").split(".")
+    return len(labels) == _NDOTS + 1 and labels[2] == "svc"
 
 
 def _dns_config(runner: RunnerConfig) -> dict[str, Any] | None:
     """Return what makes a daemon's name, which is a full one, the first that is looked up.
 
     Kubernetes' own limit is 5 dots: each of a build's half a dozen connections would begin with
-    three wrong names. Names with fewer dots are looked up as ever.
+    three wrong names. Names with fewer than 4 dots are looked up as ever. Another DNS policy than
+    the cluster's is left alone.
     """
-    hosts = [host for host in (runner.docker_host, runner.buildkit_host) if host]
-    dots = min((host.count(".") for host in hosts if ".svc." in host), default=_NDOTS)
-    return {"options": [{"name": "ndots", "value": str(dots)}]} if dots < _NDOTS else None
+    policy = runner.extra.get("kubernetes", {}).get("dns_policy", "cluster-first")
+    hosts = (runner.docker_host, runner.buildkit_host)
+    if policy.startswith("cluster-first") and any(host and _is_of_cluster(host) for host in hosts):
+        return {"options": [{"name": "ndots", "value": str(_NDOTS)}]}
+    return None
 
 
 def config(runner: RunnerConfig) -> dict[str, Any]:

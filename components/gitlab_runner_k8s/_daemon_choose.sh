@@ -2,7 +2,10 @@
 # Jump consistent hash (Lamping and Veach, 2014): the same daemon each time, and one daemon more
 # takes its share of projects over while all others stay where their layers are.
 key=${CI_PROJECT_ID:-}
-case $key in ("" | *[!0-9]*) key=0 ;; esac
+# What no shell could read as this number, octal or too large, is none.
+case $key in ("" | *[!0-9]* | 0?* | ????????????????*) key=0 ;; esac
+# A shell that calculates with 32 bits would choose another one than its fellows: the first.
+[ $((1 << 31)) -gt 0 ] 2> /dev/null || replicas=0
 number=0 next=0
 while [ "$next" -lt "$replicas" ]; do
     number=$next

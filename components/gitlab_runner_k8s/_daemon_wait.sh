@@ -1,13 +1,17 @@
+# Waits for the shared daemon of a kind, docker or buildkit, for some seconds.
+# A job whose image has no client of it has nothing to wait for.
 answers() {
-    if [ -n "$docker_host" ] && [ "${DOCKER_HOST:-}" = "$docker_host" ] &&
-        command -v docker > /dev/null; then
-        # An error that the daemon itself responds with is for the job's own commands to show.
-        said=$($limit docker version 2>&1) || case $said in *"response from daemon"*) ;; *) return 1 ;; esac
-    fi
-    if [ -n "$buildkit_host" ] && [ "${BUILDKIT_HOST:-}" = "$buildkit_host" ] &&
-        command -v buildctl > /dev/null; then
-        said=$($limit buildctl --tlsdir "$BUILDKIT_CERT_PATH" debug workers 2>&1) || return 1
-    fi
+    case $kind in
+        docker)
+            command -v docker > /dev/null || return 0
+            # An error that the daemon itself responds with is for the job's own commands to show.
+            said=$($limit docker version 2>&1) || case $said in *"response from daemon"*) ;; *) return 1 ;; esac
+            ;;
+        buildkit)
+            command -v buildctl > /dev/null || return 0
+            said=$($limit buildctl --tlsdir "$BUILDKIT_CERT_PATH" debug workers 2>&1) || return 1
+            ;;
+    esac
 }
 
 limit=
@@ -15,7 +19,7 @@ limit=
 until=$(($(date +%s) + seconds)) waits=
 until answers; do
     if [ "$(date +%s)" -ge "$until" ]; then
-        echo "ERROR: the shared daemon has not answered for $seconds s: ${said##*
+        echo "$level: the shared daemon has not answered for $seconds s: ${said##*
 }" >&2
         exit 1
     fi

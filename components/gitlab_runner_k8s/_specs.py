@@ -166,7 +166,18 @@ class _AzureBucket(v.Spec):
 
 
 MAXIMUM_REPLICAS = 16
+"""The server's certificate has a name for each: to raise it renews that of every daemon that has
+several, and restarts them."""
 _Replicas = Annotated[v.Whole, Field(ge=1, le=MAXIMUM_REPLICAS)]
+
+
+def host_conflicts(host: object, replicas: int, path: str = "") -> Iterator[str]:
+    """Return what keeps the names of several daemons from being made of the first one's."""
+    if replicas > 1 and isinstance(host, str) and v.is_address(host):
+        yield (
+            f"{path}host must be a DNS name where there are {replicas} daemons, whose names are "
+            f"made of it, got '{host}'; name the daemon's Service"
+        )
 
 
 class _RunnerDaemonSpec(v.Spec):
@@ -174,12 +185,7 @@ class _RunnerDaemonSpec(v.Spec):
     replicas: _Replicas = 1
 
     def problems(self) -> Iterator[str]:
-        host = getattr(self, "host", None)
-        if self.replicas > 1 and isinstance(host, str) and v.is_address(host):
-            yield (
-                f"host must be a DNS name where there are {self.replicas} daemons, whose names are "
-                f"made of it, got '{host}'; name the daemon's Service"
-            )
+        yield from host_conflicts(getattr(self, "host", None), self.replicas)
 
 
 class RunnerDockerSpec(_RunnerDaemonSpec):

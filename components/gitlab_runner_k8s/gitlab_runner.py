@@ -15,7 +15,7 @@ from ._extra_config import parse
 from ._inputs import digest, lift, sha256
 from ._meta import token
 from ._secrets import has_secret
-from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec
+from ._specs import ExternalSecretSpec, GitLabRunnerSpec, RunnerCacheSpec, host_conflicts
 from ._validation import ArgsError, name_problems, quantity, validate
 from ._values import PRIORITY_CLASS_RULE, ChartConfig, values
 
@@ -580,6 +580,16 @@ def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
 
 
 def _render(runner: Mapping[str, Any]) -> str:
+    # What was an Output is known only now.
+    found = [
+        problem
+        for kind in ("docker", "buildkit")
+        for problem in host_conflicts(
+            runner[f"{kind}_host"], runner[f"{kind}_replicas"], f"{kind}: "
+        )
+    ]
+    if found:
+        raise ArgsError("GitLabRunner", found)
     cache = CacheConfig(**runner["cache"]) if runner["cache"] else None
     return render(RunnerConfig(**{**runner, "cache": cache}))
 

@@ -15,8 +15,8 @@ from pulumi import automation as auto
 from lab import cluster, gitlab, images, up, verify
 from lab.jobs import Git, Job, Result, Variable, find, run
 from tests.e2e import stacks
+from tests.jump_hash import jump
 from tests.required import needs_lab
-from tests.unit.test_replicas import jump
 
 pytestmark = pytest.mark.lab
 NAME = PROJECT = "replicas"

@@ -1176,6 +1176,21 @@ def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
         deploy(lambda: made(pulumi.Output.from_input(token())))
 
 
+@pytest.mark.parametrize("kind", ["docker", "buildkit"])
+def test_a_late_address_of_several_daemons_is_refused(
+    kind: str,
+) -> None:
+    def made(replicas: int) -> GitLabRunner:
+        host = pulumi.Output.from_input("tcp://10.0.0.1:2376")
+        daemon = {"host": host, "client_secret_name": "client", "replicas": replicas}
+        args: Any = {**RUNNER, kind: daemon}
+        return GitLabRunner("ci", args)
+
+    assert deploy(lambda: made(1)).one(":Release")
+    with pytest.raises(ValueError, match=rf"{kind}: host must be a DNS name .*; name the daemon's"):
+        deploy(lambda: made(2))
+
+
 def arguments(wrong: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**GOOD, **wrong}.items() if value is not NONE}
 

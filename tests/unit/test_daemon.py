@@ -18,7 +18,6 @@ DAEMONS: dict[str, Callable[[Any], Any]] = {
     "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
     "buildkit": lambda options: BuildKitDaemon("build", options),
 }
-SHELLS = ["dash", "bash"]
 
 
 def pod(recorder: Recorder) -> Any:
@@ -165,7 +164,8 @@ def drain(folder: Path, shell: str, looks: list[str], seconds: int = 60) -> tupl
     return len(seen.read_text().splitlines()), log.read_text()
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+# Not in busybox, whose own `cat` comes before any stand-in.
+@pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("text", ["", *NOT_CLIENTS.values()], ids=["nothing", *NOT_CLIENTS])
 def test_without_clients_the_daemon_stops_after_two_looks(
     tmp_path: Path, shell: str, text: str
@@ -215,7 +215,6 @@ def job(
     )
     for name in ("docker", "buildctl") if answers else ():
         (tools / name).write_text(f"#!/bin/sh\n{stand_in}\n")
-    (tools / "sleep").write_text("#!/bin/sh\n")
     for tool in tools.iterdir():
         tool.chmod(0o755)
     commands = script(**fields)
@@ -226,7 +225,7 @@ def job(
         "BUILDKIT_CERT_PATH": "/buildkit-certs",
     }
     return subprocess.run(
-        [shell, "-c", f"set -e\n{commands}\necho the job goes on"],
+        [shell, "-c", f"set -e\nsleep() {{ :; }}\n{commands}\necho the job goes on"],
         env=environment,
         capture_output=True,
         text=True,
@@ -238,7 +237,6 @@ def job(
 KINDS = [{"docker_host": HOST}, {"buildkit_host": HOST}]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("fields", KINDS)
 def test_a_job_goes_on_once_the_daemon_answers(
     tmp_path: Path, shell: str, fields: dict[str, Any]
@@ -252,7 +250,6 @@ def test_a_job_goes_on_once_the_daemon_answers(
     assert len((tmp_path / "calls").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("fields", KINDS)
 def test_a_job_fails_where_the_daemon_is_down_for_good(
     tmp_path: Path, shell: str, fields: dict[str, Any]
@@ -263,7 +260,6 @@ def test_a_job_fails_where_the_daemon_is_down_for_good(
     assert "the job goes on" not in ended.stdout
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("fields", KINDS)
 def test_jobs_that_have_nothing_to_wait_for_do_not(
     tmp_path: Path, shell: str, fields: dict[str, Any]
@@ -289,7 +285,7 @@ def test_the_users_own_commands_come_after() -> None:
     extra = {"pre_build_script": "export MINE=1"}
     joined = script(docker_host=HOST, extra=extra)
     assert joined is not None
-    assert joined.endswith(")\nexport MINE=1")
+    assert joined.endswith("\nfi\nexport MINE=1")
     assert script(extra=extra) == "export MINE=1"
 
 
@@ -315,7 +311,7 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
     values = recorder.one(":Release").plain["values"]
     text = values["runners"]["config"].replace('{{ "{{" }}', "{{")
     (table,) = tomllib.loads(text)["runners"]
-    assert "docker_host=tcp://ci-docker." in table["pre_build_script"]
+    assert 'if [ "${DOCKER_HOST:-}" = tcp://ci-docker.' in table["pre_build_script"]
     assert "seconds=77\n" in table["pre_build_script"]
 
 
@@ -323,9 +319,15 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
     ("fields", "dots"),
     [
         ({"docker_host": "tcp://ci-docker.docker.svc.cluster.local:2376"}, "4"),
-        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster:1234"}, "3"),
+        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster.local:1234"}, "4"),
+        # With 3 dots the limit would be for names of other kinds too.
+        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster:1234"}, None),
         ({"docker_host": "tcp://ci-docker.docker.svc.k8s.example.com:2376"}, None),
         ({"docker_host": "tcp://docker.example.com:2376"}, None),
+        ({"docker_host": "tcp://docker.svc.ci.example.com:2376"}, None),
+        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "none"}}}, None),
+        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "default"}}}, None),
+        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "cluster-first"}}}, "4"),
         ({"docker_host": "tcp://10.0.0.1:2376"}, None),
         ({}, None),
     ],

@@ -18,8 +18,6 @@ import pytest
 import yaml
 from gitlab_runner_k8s import _pins
 
-from lab import packages
-from lab.console import LabError
 from lab.jobs import Git, ci, component
 from lab.jobs.variables import expand
 from lab.paths import ROOT
@@ -122,18 +120,6 @@ class Template:
         )
         calls = (standin / "calls").read_text().split("\036")[:-1]
         return Ran(result.returncode, result.stdout, [c.split("\037") for c in calls], self.folder)
-
-
-@pytest.fixture(scope="session")
-def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with busybox's commands alone: what docker's own image has."""
-    try:
-        binary = shutil.which("busybox") or packages.binary("busybox")
-    except LabError:
-        pytest.skip("there is no busybox (make up downloads it)")
-    folder = tmp_path_factory.mktemp("busybox")
-    subprocess.run([binary, "--install", "-s", folder], check=True)
-    return folder
 
 
 @pytest.fixture(params=["system", "busybox"])
