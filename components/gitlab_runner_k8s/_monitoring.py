@@ -118,7 +118,7 @@ def _down(alert: str, job: str, summary: str, fix: str, *, replicas: int = 1) ->
     # A pod that does not run is no target: `up == 0` alone would stay silent.
     expr = f'absent(up{{job="{job}"}} == 1)'
     if replicas > 1:
-        expr = f'(count(up{{job="{job}"}} == 1) or vector(0)) < {replicas}'
+        expr = f'(count(count by (pod) (up{{job="{job}"}} == 1)) or vector(0)) < {replicas}'
     return _alert(alert, expr, "critical", 5, summary, fix)
 
 
@@ -217,13 +217,20 @@ def _store_alerts(job: str, namespace: str) -> list[Object]:
 
 
 def _docker_alerts(job: str, namespace: str, replicas: int) -> list[Object]:
-    one = "The" if replicas == 1 else f"One of the {replicas}"
+    one, harm = "The shared docker daemon", "Every docker build of its jobs fails."
+    if replicas > 1:
+        one = f"One of the {replicas} shared docker daemons"
+        harm = (
+            "Only the projects on it notice: their jobs wait for it and then build on the first "
+            f"daemon, cold; they fail if it is the first. kubectl -n {namespace} get pods tells "
+            "which it is, and each job's log which one its project has."
+        )
     return [
         _down(
             "DockerDaemonDown",
             job,
-            f"{one} shared docker daemon{'s' if replicas > 1 else ''} {job} is down",
-            "Every docker build of its jobs fails. See why its pod does not start: "
+            f"{one} {job} is down",
+            f"{harm} See why its pod does not start: "
             f"kubectl -n {namespace} describe pods; an expired certificate needs `pulumi up`.",
             replicas=replicas,
         )

@@ -349,8 +349,12 @@ def test_an_alert_counts_them() -> None:
         return one
 
     assert alert(1)["expr"].startswith("absent(up{")
-    assert alert(3)["expr"].endswith("== 1) or vector(0)) < 3")
-    assert alert(3)["annotations"]["summary"].startswith("One of the 3 shared docker daemons ")
+    several = alert(3)
+    assert several["expr"].startswith("(count(count by (pod) (up{")
+    assert several["expr"].endswith("== 1)) or vector(0)) < 3")
+    assert several["annotations"]["summary"].startswith("One of the 3 shared docker daemons ")
+    assert "Only the projects on it" in several["annotations"]["description"]
+    assert "get pods tells which" in several["annotations"]["description"]
 
 
 def test_a_runner_alone_can_be_told_of_several() -> None:
