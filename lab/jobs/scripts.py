@@ -91,9 +91,7 @@ def _kept_environment(directory: str) -> str:
     return f"""mkdir -p {shlex.quote(directory + ".tmp")}
 export GITLAB_ENV={path}
 touch "$GITLAB_ENV"
-set -o allexport
-. "$GITLAB_ENV"
-set +o allexport
+while read -r line; do export "$line"; done < "$GITLAB_ENV"
 """
 
 

@@ -1,5 +1,7 @@
 """The executor's stand-in, as far as it needs no cluster."""
 
+import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -143,3 +145,18 @@ def test_the_runners_own_commands_are_in_the_shell_of_the_jobs_script() -> None:
     assert "export A=1" not in texts["after_script"]
     plain = scripts.render(RUNNER, {}, job(), [], "/builds/demo/app")["step_script"]
     assert plain.endswith("echo '$ first'\nfirst\necho '$ second'\nsecond\n")
+
+
+def test_what_a_stage_keeps_is_read_and_never_run(tmp_path: Path) -> None:
+    kept = tmp_path / "app.tmp/gitlab_runner_env"
+    kept.parent.mkdir()
+    kept.write_text("A=first\nA=one $(two) 'three'\nB=\n")
+    text = scripts._kept_environment(str(tmp_path / "app"))
+    ended = subprocess.run(
+        ["sh", "-c", f"set -e\n{text}printenv A\nprintenv GITLAB_ENV"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    assert ended.stdout.splitlines() == ["one $(two) 'three'", str(kept)]
