@@ -343,13 +343,27 @@ def test_a_slug_is_gitlabs(template: Template, name: str) -> None:
 # --- what is pushed
 
 
+SEVERAL = "linux/amd64,linux/arm64"
+CONTAINERD = "io.containerd.snapshotter.v1"
+
+
 @pytest.mark.parametrize(
-    ("builder", "mode"), [("dind", "registry"), ("shared", "inline"), ("buildkit", "inline")]
+    ("inputs", "store", "mode"),
+    [
+        ({"builder": "dind"}, "", "registry"),
+        ({"builder": "shared"}, "", "inline"),
+        ({"builder": "buildkit"}, "", "inline"),
+        # The driver is then docker-container, which ends with the job.
+        ({"builder": "shared", "platforms": SEVERAL}, "", "registry"),
+        ({"builder": "shared", "platforms": SEVERAL}, CONTAINERD, "inline"),
+        ({"builder": "shared", "platforms": SEVERAL, "mode": "inline"}, "", "inline"),
+        ({"builder": "buildkit", "platforms": SEVERAL}, "", "inline"),
+    ],
 )
 def test_layers_are_kept_where_the_builder_has_none(
-    template: Template, builder: str, mode: str
+    template: Template, inputs: Any, store: str, mode: str
 ) -> None:
-    ran = template.run({"builder": builder}, BUILDKIT_HOST="tcp://b:1234")
+    ran = template.run(inputs, STANDIN_STORE=store, BUILDKIT_HOST="tcp://b:1234")
     assert ran.code == 0, ran.output
     assert f"; mode: {mode}" in ran.output
     assert all(one.startswith(f"type={mode}") for one in ran.given("--cache-to"))
