@@ -24,12 +24,15 @@ class BuildKitOptionsArgs(TypedDict):
     image: NotRequired[str]
     """Image of the daemon, rootless, by digest. Default: the pinned moby/buildkit."""
     replicas: NotRequired[int]
-    """Daemons, from 1 to 16, each with a volume of its own. A project's jobs always use the same
-    one, chosen by CI_PROJECT_ID in a consistent way: one more takes over its share of the projects,
-    which start cold there, and the others stay. From 1 to more, the first restarts with another
-    certificate. One less ends the last one, within `termination_grace_period_seconds`; its volume
-    stays. Jobs choose in their own shell, which has to be bash or sh; what they start as services
-    knows the first alone. Default: 1."""
+    """Daemons, from 1 to 16, each with a volume of its own. They are for load and no boundary: all
+    share a client certificate, and any job can reach every daemon of its zone; zones are for that.
+    A project's jobs always use the same one, chosen by CI_PROJECT_ID in a consistent way: one more
+    takes over its share of the projects, which start cold there, and the others stay. From 1 to
+    more, and back to 1, the server's certificate is replaced and the first restarts. One less ends
+    the last one, within `termination_grace_period_seconds`; its volume stays. Its running jobs then
+    fail at their next command to it; those that start before the runner knows wait, and take the
+    first. Jobs choose in their own shell, which has to be bash or sh; services and jobs with `run:`
+    know the first alone. Default: 1."""
     volume_size: NotRequired[str]
     """Size of the volume for images and build cache in bytes, as a Kubernetes quantity.
     Default: 100Gi."""

@@ -157,7 +157,11 @@ class RunnerDockerArgs(TypedDict):
     """A docker daemon that every job uses, over mutual TLS."""
 
     host: pulumi.Input[str]
-    """The daemon's address, `tcp://host:2376`."""
+    """The daemon's address, `tcp://host:2376`. For a Service of a cluster whose domain has two
+    labels, such as cluster.local, jobs get the DNS option `ndots:4`: such a name is looked up at
+    once and not after three wrong ones, as with Kubernetes' own 5. To override it, set `dns_config`
+    in `extra_config`: the last option counts. Another `dns_policy` there than the cluster's leaves
+    it out."""
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`."""
     replicas: NotRequired[int]
@@ -169,7 +173,8 @@ class RunnerBuildKitArgs(TypedDict):
     """A buildkitd that every job uses, over mutual TLS."""
 
     host: pulumi.Input[str]
-    """The daemon's address, `tcp://host:1234`; jobs find it as BUILDKIT_HOST."""
+    """The daemon's address, `tcp://host:1234`; jobs find it as BUILDKIT_HOST. Its name is looked up
+    as that of a docker daemon is."""
     client_secret_name: pulumi.Input[str]
     """Secret in the job namespace with `ca.pem`, `cert.pem` and `key.pem`; jobs find it in
     BUILDKIT_CERT_PATH."""
@@ -277,8 +282,8 @@ class RunnerOptionsArgs(TypedDict):
     """Seconds a job's pod may take to start. Default: 600, room for a new node."""
     daemon_wait_seconds: NotRequired[int]
     """Seconds that a job waits at its start for a shared daemon that is restarting, before it
-    fails, at most 3600; 0 makes no job wait. Only jobs with the daemon's client in their image
-    wait. Default: 300."""
+    fails, at most 3600; 0 makes no job wait. Of several it then takes the first, for which it waits
+    as long again. Only jobs with the daemon's client in their image wait. Default: 300."""
     check_interval_seconds: NotRequired[int]
     """Seconds between requests for jobs. Default: 3."""
     maximum_job_timeout_seconds: NotRequired[int]

@@ -217,7 +217,8 @@ class RunnerPlatform(pulumi.ComponentResource):
     release_names: pulumi.Output[dict[str, str]] | None
     """Names of the Helm releases by fleet."""
     docker_hosts: pulumi.Output[dict[str, str]] | None
-    """Addresses of the shared daemons by trust zone, where there are several zones."""
+    """Addresses of the shared daemons by trust zone, where there are several zones: of the first,
+    where there are several daemons."""
     cache_backend: pulumi.Output[str]
     """Where the distributed cache is kept: minio, s3, external or none."""
     cache_endpoint: pulumi.Output[str] | None
