@@ -16,7 +16,7 @@ from gitlab_runner_k8s import RegistryMirror
 from pulumi import automation as auto
 
 from lab import cluster, engine, images, process, registry
-from lab.paths import KUBECONFIG
+from tests.e2e import stacks
 from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
@@ -156,26 +156,17 @@ def _push_images() -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Return the stack of a mirror that is up, with a job's pod that uses it."""
     needs_lab()
-    folder = tmp_path_factory.mktemp("mirror")
-    (folder / "Pulumi.yaml").write_text(
-        f"name: {PROJECT}\nruntime: python\n"
-        "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
-    )
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        selected = engine.select_stack("test", _program, folder, PROJECT, environment)
-        try:
-            cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
-            cluster.apply(*_hub())
-            _push_images()
-            outputs = selected.up().outputs
-            cluster.apply(_job(outputs["config_map"].value))
+    try:
+        cluster.apply(_namespace(NAMESPACE, "restricted"), _namespace(JOBS, "privileged"))
+        cluster.apply(*_hub())
+        _push_images()
+        with stacks.deployed(_program, PROJECT, tmp_path_factory.mktemp("mirror")) as stack:
+            cluster.apply(_job(stack.outputs()["config_map"].value))
             cluster.kubectl("-n", JOBS, "wait", "--for=condition=Ready", "pod/job", "--timeout=90s")
-            yield selected
-        finally:
-            selected.destroy()
-            selected.workspace.remove_stack("test")
-            cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
-            cluster.give_volumes_back(NAMESPACE)
+            yield stack
+    finally:
+        cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
+        cluster.give_volumes_back(NAMESPACE)
 
 
 def in_job(*command: str) -> str:

@@ -4,7 +4,10 @@ The tests run in the order of this file: a later one finds the layers of an earl
 """
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pulumi
@@ -63,7 +66,7 @@ class Platform:
                     "accept_shared_nodes": True,
                     "volume_size": "2Gi",
                     "insecure_registries": [REGISTRY],
-                    "termination_grace_period_seconds": 30,
+                    "termination_grace_period_seconds": 120,
                     "resources": {"cpu_request": "50m", "memory_request": "128Mi"},
                 },
                 "namespaces": {"runner": RUNNER, "jobs": JOBS, "docker": DAEMON},
@@ -83,9 +86,12 @@ class Platform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     needs_lab()
     made = Platform()
-    with stacks.deployed(made.program, PROJECT, tmp_path_factory.mktemp("stack")) as made.stack:
-        yield made
-    cluster.give_volumes_back(DAEMON)
+    folder = tmp_path_factory.mktemp("stack")
+    try:
+        with stacks.deployed(made.program, PROJECT, folder) as made.stack:
+            yield made
+    finally:
+        cluster.give_volumes_back(DAEMON)
 
 
 Build = Callable[[int], tuple[str, int]]
@@ -177,3 +183,46 @@ def test_it_takes_its_layers_up_again(platform: Platform, build: Build) -> None:
 
 def test_a_second_update_changes_nothing(platform: Platform) -> None:
     assert set(platform.update(3)) == {"same"}
+
+
+def slow_build(started: threading.Event) -> Result:
+    """Build in the first daemon's project for a while; tell when it has come to its slow step."""
+    # A step that an earlier run ended is in the build cache: each run has one of its own.
+    step = f"FROM {REGISTRY}/base:12\nRUN echo slow-{time.time_ns()} && sleep 20\n"
+    git = Git(gitlab.REPOSITORY, gitlab.push({"Dockerfile": step.encode()}))
+    job = Job(
+        981,
+        "slow",
+        git,
+        FIRST,
+        gitlab.PROJECT,
+        ("docker build --progress plain .", 'echo "script: $DOCKER_HOST"'),
+        variables=(Variable("CI_PROJECT_ID", str(FIRST)),),
+        timeout_seconds=240,
+    )
+
+    def note(line: str) -> None:
+        # The step itself has its number before it, the Dockerfile's text has not.
+        if "] RUN echo slow-" in line:
+            started.set()
+
+    return run(find(RUNNER, NAME), job, note)
+
+
+def test_two_and_back_let_a_build_on_the_first_end(platform: Platform) -> None:
+    first = f"{NAME}-docker-0"
+    platform.update(1)
+    for replicas in (2, 1):
+        before = daemons()[first]
+        started = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            building = pool.submit(slow_build, started)
+            assert started.wait(120), "the build did not come to its slow step"
+            changes = platform.update(replicas)
+            result = building.result()
+        assert result.succeeded, result.text
+        assert said(result, "script") == f"tcp://{NAME}-docker.{DAEMON}.svc.cluster.local:2376"
+        assert changes["replace"] == 2, "the server's certificate and its request"
+        after = daemons()
+        assert len(after) == replicas
+        assert after[first] != before
