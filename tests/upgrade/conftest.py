@@ -29,6 +29,8 @@ KEPT = (
     ":RandomPassword",
 )
 Changes = dict[str, Any]
+Edit = Callable[[list[dict[str, Any]]], None]
+"""Changes the resources of a state."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,12 @@ def _changed(settings: Any, changes: Any) -> Any:
 class Recorded:
     """A recorded state, in a folder."""
 
-    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, environment: dict[str, str], edit: Edit | None = None
+    ) -> None:
         state, config = read(name)
+        if edit:
+            edit(state["resources"])
         self._before = {resource["urn"]: resource for resource in state["resources"]}
         self.stack = select(folder, config, environment)
         self._file = settings_path(folder)
@@ -112,15 +118,18 @@ class Recorded:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Recorded]]:
-    """Return a function that gives a recorded state, with the providers that it was recorded by."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Recorded]]:
+    """Return a function that gives a recorded state, with the providers that it was recorded by.
+
+    It gives an edited one as well.
+    """
     if not (BIN / "pulumi").exists():
         missing("the Pulumi CLI is not built (make up)")
-    known: dict[str, Recorded] = {}
+    known: dict[tuple[str, Edit | None], Recorded] = {}
     environments: dict[bool, dict[str, str]] = {}
     with ExitStack() as served:
 
-        def get(name: str) -> Recorded:
+        def get(name: str, edit: Edit | None = None) -> Recorded:
             of_lab = is_of_lab(name)
             if of_lab:
                 needs_lab()
@@ -129,9 +138,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
                     engine.providers("standin", KUBECONFIG) if of_lab else kept.environment()
                 )
                 environments[of_lab] = served.enter_context(providers)
-            if name not in known:
+            if (name, edit) not in known:
                 folder = tmp_path_factory.mktemp("recorded")
-                known[name] = Recorded(name, folder, environments[of_lab])
-            return known[name]
+                known[name, edit] = Recorded(name, folder, environments[of_lab], edit)
+            return known[name, edit]
 
         yield get

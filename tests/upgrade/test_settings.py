@@ -4,6 +4,7 @@ Changes of different parts are previewed together: a preview takes seconds. See 
 what these stand-ins cannot tell.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ class Update:
     Args:
         scenario: What it updates.
         settings: The new values by path; None takes a setting away.
-        shows: For each of some paths the step that shows its change, and the property.
+        shows: For each of some paths, or of what follows from them, the step that shows its change,
+            and the property.
         loses: The kinds, of those that are kept, that it replaces.
     """
 
@@ -187,6 +189,27 @@ UPDATES = {
             "cache.s3.tags": 'update Bucket gitlab-runner-cache-bucket tags["cost-center"]',
         },
     ),
+    "several daemons": Update(
+        "everything",
+        {"dockerDaemon.replicas": 3, "zones.builds.buildkitDaemon.replicas": 2},
+        {
+            "each more": "create Service gitlab-runner-docker-service-2",
+            "each more's volume": (
+                "create PersistentVolumeClaimPatch gitlab-runner-docker-daemon-volume-2"
+            ),
+            "their number": "update StatefulSet gitlab-runner-docker-daemon spec.replicas",
+            "their names": "replace CertRequest gitlab-runner-docker-server",
+            "the certificate": "replace LocallySignedCert gitlab-runner-docker-server",
+            "its Secret": "update Secret gitlab-runner-docker-server",
+            "the jobs' choice": "update Release gitlab-runner-general-runner-release",
+            "the alert": "update PrometheusRule gitlab-runner-monitoring-alerts",
+            "buildkitd": "create Service gitlab-runner-builds-buildkit-service-1",
+            "buildkitd's volume": (
+                "create PersistentVolumeClaimPatch gitlab-runner-builds-buildkit-daemon-volume-1"
+            ),
+            "buildkitd's names": "replace CertRequest gitlab-runner-builds-buildkit-server",
+        },
+    ),
     "an authority's certificate": Update(
         "everything",
         {"dockerDaemon.caValidityHours": 43800},
@@ -239,6 +262,43 @@ def test_what_a_setting_replaces(update: Update, recorded: Callable[[str], Recor
         kind = step.kind.rpartition(":")[2]
         # Nobody's data: a certificate, and what the user allowed to be destroyed.
         assert step.stays or kind in {"SelfSignedCert", "Bucket"}, str(step)
+
+
+def _two_daemons(resources: list[dict[str, Any]]) -> None:
+    """Give the shared docker daemon of a state a second one, as far as its own resources go."""
+    for name in ("docker-service", "docker-daemon", "docker-daemon-volume"):
+        (found,) = [one for one in resources if one["urn"].endswith(f"::gitlab-runner-{name}")]
+        if name == "docker-daemon":
+            found["inputs"]["spec"]["replicas"] = 2
+        else:
+            second = copy.deepcopy(found)
+            second["urn"] += "-1"
+            second["id"] += "-1"
+            resources.insert(resources.index(found) + 1, second)
+
+
+def test_one_daemon_less_leaves_its_volume(recorded: Callable[..., Recorded]) -> None:
+    seen = recorded(NEWEST["everything"], _two_daemons).preview()
+    shown = {str(step) for step in seen}
+    shown |= {f"{step} {path}" for step in seen for path in step.paths}
+    assert "delete Service gitlab-runner-docker-service-1" in shown
+    assert "update StatefulSet gitlab-runner-docker-daemon spec.replicas" in shown
+    lost = [step for step in seen if step.loses]
+    patch = "PersistentVolumeClaimPatch gitlab-runner-docker-daemon-volume-1"
+    assert [(str(step), step.stays) for step in lost] == [(f"delete {patch}", True)]
+
+
+def test_a_daemon_that_is_there_starts_its_pods_as_ever(
+    recorded: Callable[..., Recorded],
+) -> None:
+    """How it does cannot be changed: the API server would refuse the update."""
+    (step,) = [
+        step
+        for step in recorded(NEWEST["everything"]).preview()
+        if step.kind.endswith(":StatefulSet") and step.name == "gitlab-runner-docker-daemon"
+    ]
+    assert "replace" not in step.operation
+    assert "spec.podManagementPolicy" not in step.paths
 
 
 REPLACED = r'unable to replace resource "\S+\$aws:s3/bucket:Bucket::\S+"\s+as it is .* protection'
