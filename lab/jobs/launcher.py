@@ -19,6 +19,7 @@ from lab.jobs.remote import Lost, TimedOut, execute
 from lab.jobs.trace import Trace
 
 _POLL_TIMEOUT = 180
+_BEHIND = 504
 _IMAGE_FAILURES = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 # Bash where there is one, as the runner's own detection does.
 _SHELL = "shell=$(command -v bash || echo /bin/sh); exec $shell"
@@ -70,13 +71,7 @@ class _Pod:
         limit = time.monotonic() + self.table.get("poll_timeout", _POLL_TIMEOUT)
         problems: list[str] = []
         while (left := min(limit, self.deadline) - time.monotonic()) > 0:
-            changes: Any = watch.Watch
-            for event in changes().stream(
-                self.core.list_namespaced_pod,
-                self.namespace,
-                field_selector=f"metadata.name={self.name}",
-                timeout_seconds=max(1, int(left)),
-            ):
+            for event in self._events(max(1, int(left))):
                 if event["type"] == "DELETED":
                     raise JobFailed("runner_system_failure", "the pod was deleted")
                 problems = _problems(event["object"])
@@ -85,6 +80,20 @@ class _Pod:
         self._say_warnings()
         what = f"timed out waiting for pod to start{': ' if problems else ''}{'; '.join(problems)}"
         raise JobFailed("runner_system_failure", what)
+
+    def _events(self, seconds: int) -> Iterator[Any]:
+        changes: Any = watch.Watch
+        try:
+            yield from changes().stream(
+                self.core.list_namespaced_pod,
+                self.namespace,
+                field_selector=f"metadata.name={self.name}",
+                timeout_seconds=seconds,
+            )
+        except ApiException as error:
+            # "Too large resource version": the API server's cache is behind its store.
+            if error.status != _BEHIND:
+                raise
 
     def _say_warnings(self) -> None:
         if not self.table.get("print_pod_warning_events", True):
