@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 
 from bench import plan
 from bench.data import MAIN, Data
-from bench.report import PARTS, parts
-from bench.stats import seconds_text
+from bench.report import PARTS, grown, parts
+from bench.stats import seconds_text, spread
 
 # Readable on white and on dark alike.
 INK, GRID = "#7a828e", "#7a828e40"
@@ -76,7 +76,7 @@ def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
 
 
 def readme(data: Data, path: Path) -> None:
-    """Draw the README's figure: one source line changed, `docker build` within the whole job."""
+    """Draw the README's figure: one source line changed, an image within the whole job."""
     ways, values = _situation(data, "source")
     jobs = [
         data.seconds(
@@ -100,7 +100,7 @@ def readme(data: Data, path: Path) -> None:
     axes.set_yticks(range(len(ways)), [way.short for way in ways])
     axes.invert_yaxis()
     axes.tick_params(length=0)
-    axes.set_xlabel("seconds, one source line changed: docker build, and the whole job (pale)")
+    axes.set_xlabel("seconds, one source line changed: build and push, and the whole job (pale)")
     axes.set_xlim(0, max(whole) * 1.3)
     axes.xaxis.grid(visible=True, color=GRID)
     axes.set_axisbelow(True)
@@ -123,7 +123,7 @@ def situations(data: Data, path: Path) -> None:
         colour = plt.get_cmap("tab10")(number % 10)
         axes.bar(places, heights, width=width * 0.9, label=way.short, color=colour)
     axes.set_yscale("log")
-    axes.set_ylabel("seconds of docker build\n(median; dashed: per job, cold)")
+    axes.set_ylabel("seconds of build and push\n(median; dashed: per job, cold)")
     if cold := data.cold(network, workload):
         axes.axhline(cold.median, linestyle="--", linewidth=1, color=COLD)
     titles = [
@@ -169,12 +169,22 @@ def at_once(data: Data, path: Path) -> None:
     """Draw how long it takes until all of several jobs are done."""
     figure, axes = plt.subplots(figsize=(6, 3.4))
     for key, colour in (("baseline", COLD), ("shared", BEST)):
-        found = sorted(
-            (record["jobs"], record["wall_seconds"]) for record in data.of_kind("at once", way=key)
-        )
-        if found:
-            jobs, seconds = zip(*found, strict=True)
-            axes.plot(jobs, seconds, marker="o", color=colour, label=plan.way(key).short)
+        if found := data.at_once(key):
+            seconds = [
+                spread([record["wall_seconds"] for record in records]) for records in found.values()
+            ]
+            axes.errorbar(
+                list(found),
+                [value.median for value in seconds],
+                yerr=[
+                    [value.median - value.low for value in seconds],
+                    [value.high - value.median for value in seconds],
+                ],
+                marker="o",
+                capsize=3,
+                color=colour,
+                label=plan.way(key).short,
+            )
     axes.set_xlabel("jobs at once, small service")
     axes.set_ylabel("seconds until all are done")
     axes.set_ylim(bottom=0)
@@ -189,17 +199,10 @@ def disk(data: Data, path: Path) -> None:
     names = {"docker": ("collection not in reach", COLD), "tight": ("collection in reach", BEST)}
     for role, (name, colour) in names.items():
         for record in data.of_kind("disk", daemon=role):
-            used = [(value - record["used_bytes"][0]) / 1e9 for value in record["used_bytes"]]
-            builds = [number * record["every"] for number in range(len(used))]
-            settled = (record["settled_bytes"] - record["used_bytes"][0]) / 1e9
-            axes.plot(builds, used, marker="o", markersize=3, color=colour, label=name)
-            axes.plot(
-                [builds[-1], builds[-1] + record["every"]],
-                [used[-1], settled],
-                linestyle="--",
-                color=colour,
-            )
-    axes.set_xlabel("builds, a new layer each (dashed: a minute later)")
+            builds, more = zip(*grown(record), strict=True)
+            sizes = [size / 1e9 for size in more]
+            axes.plot(builds, sizes, marker="o", markersize=3, color=colour, label=name)
+    axes.set_xlabel("builds, a new layer each (straight down: a collection)")
     axes.set_ylabel("GB more than before")
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, color=GRID)

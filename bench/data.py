@@ -12,6 +12,24 @@ Record = dict[str, Any]
 MAIN = ("1g", "compiled")
 """The network and workload that the head of the report is about."""
 
+CELL_FIELDS = ("network", "workload", "way", "situation")
+KINDS = ("paths", "arrivals", "disk", "rested", "restarted", "fleets", "at once")
+"""What a full run measures beside single builds."""
+IMAGE = "image"
+"""The name of what an image takes: `docker build` and the push, which some ways do in one."""
+
+
+def cell_of(record: Record) -> plan.Cell:
+    """Return the cell of a record of a build."""
+    return plan.Cell(*(record[name] for name in CELL_FIELDS))
+
+
+def seconds_of(record: Record, name: str) -> float:
+    """Return a duration of a build: one that was measured, or the sum IMAGE."""
+    seconds = record["seconds"]
+    parts = ("build", "push") if name == IMAGE else (name,)
+    return float(sum(seconds.get(part, 0.0) for part in parts))
+
 
 class Data:
     """The records of one run."""
@@ -20,6 +38,17 @@ class Data:
         self.records = list(records)
         listed = [record for record in self.records if record["kind"] == "versions"]
         self.versions: dict[str, str] = listed[-1]["versions"] if listed else {}
+        self.measurable: list[str] = listed[-1]["ways"] if listed else []
+        """The ways that could be measured on the machine."""
+
+    def sittings(self) -> list[list[Record]]:
+        """Return the records by the run that measured them: each begins with its versions."""
+        found: list[list[Record]] = [[]]
+        for record in self.records:
+            if record["kind"] == "versions":
+                found.append([])
+            found[-1].append(record)
+        return [part for part in found if any(record["kind"] == "build" for record in part)]
 
     @classmethod
     def read(cls, path: Path) -> "Data":
@@ -30,11 +59,7 @@ class Data:
         """Return the records of a cell; the situation `first` is the first build of all."""
         kind = "first" if cell.situation == "first" else "build"
         return [
-            record
-            for record in self.records
-            if record["kind"] == kind
-            and (record["network"], record["workload"], record["way"], record["situation"])
-            == (cell.network, cell.workload, cell.way, cell.situation)
+            record for record in self.records if record["kind"] == kind and cell_of(record) == cell
         ]
 
     def value(self, cell: plan.Cell, of: Callable[[Record], float]) -> Spread | None:
@@ -42,15 +67,15 @@ class Data:
         found = [of(record) for record in self.builds(cell)]
         return spread(found) if found else None
 
-    def seconds(self, cell: plan.Cell, name: str = "build") -> Spread | None:
-        """Return the spread of a duration: `build`, `job`, `push`, or a stage's name."""
-        return self.value(cell, lambda record: record["seconds"].get(name, 0.0))
+    def seconds(self, cell: plan.Cell, name: str = IMAGE) -> Spread | None:
+        """Return the spread of a duration: `build`, `job`, `push`, a stage's name, or IMAGE."""
+        return self.value(cell, lambda record: seconds_of(record, name))
 
     def cold(self, network: str, workload: str) -> Spread | None:
-        """Return the baseline's seconds of `docker build`, which are so in any situation."""
+        """Return the baseline's seconds for an image, which are so in any situation."""
         return self.seconds(plan.Cell(network, workload, "baseline", "nothing"))
 
-    def ratio(self, of: plan.Cell, to: plan.Cell, name: str = "build") -> float | None:
+    def ratio(self, of: plan.Cell, to: plan.Cell, name: str = IMAGE) -> float | None:
         """Return how many times longer one cell takes than another, by their medians."""
         one, other = self.seconds(of, name), self.seconds(to, name)
         return one.median / other.median if one and other and other.median else None
@@ -67,9 +92,24 @@ class Data:
 
     def missing(self) -> tuple[int, int]:
         """Return how many builds of the full run were not measured, and how many it has."""
-        wanted = {cell: plan.repetitions(cell) for cell in plan.cells()}
+        wanted = {
+            cell: plan.repetitions(cell)
+            for cell in plan.cells()
+            if not self.measurable or cell.way in self.measurable
+        }
         left = [max(0, times - len(self.builds(cell))) for cell, times in wanted.items() if times]
         return sum(left), sum(wanted.values())
+
+    def missing_kinds(self) -> list[str]:
+        """Return what else of the full run was not measured."""
+        return [kind for kind in KINDS if not self.of_kind(kind)]
+
+    def at_once(self, way: str) -> dict[int, list[Record]]:
+        """Return the records of jobs at once on a way, by how many jobs there were."""
+        found: dict[int, list[Record]] = {}
+        for record in self.of_kind("at once", way=way):
+            found.setdefault(record["jobs"], []).append(record)
+        return dict(sorted(found.items()))
 
     def of_kind(self, kind: str, **fields: Any) -> list[Record]:
         """Return the records of a kind, with some fields."""

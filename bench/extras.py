@@ -1,9 +1,11 @@
 """What is not about one build: many jobs at once, growth of the disk, and the size of a stack."""
 
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,40 +20,110 @@ from lab.console import LabError
 AT_ONCE = (1, 2, 4, 8)
 FLEETS = (1, 5, 20)
 DISK_BUILDS, _DISK_SAMPLE, _LAYER_MB = 50, 5, 16
+DISKS = {"docker": (DISK_BUILDS,), "tight": (10, 20, 30, 40, DISK_BUILDS)}
+"""The daemons whose disk is watched, and after which builds the collector has time to run."""
+ARRIVALS_AN_HOUR, ARRIVALS_SECONDS = 1000, 240
 _PATH_BUILDS = 15
 _GC_SECONDS = 75
 """BuildKit collects at most once a minute."""
 
 
+class _Jobs:
+    """Jobs of one project in threads of their own; all of them, or a LabError."""
+
+    def __init__(self, bench: stack.Bench, project: measure.Project) -> None:
+        self._bench, self._project = bench, project
+        self._results: list[dict[str, Any]] = []
+        self._failures: list[BaseException] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self, sources: measure.Sources, **more: Any) -> None:
+        """Start a job."""
+        thread = threading.Thread(target=self._run, args=(sources, more))
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, sources: measure.Sources, more: dict[str, Any]) -> None:
+        try:
+            sample = measure.read(measure.run(self._bench, self._project, sources))
+        except Exception as error:  # whatever it is, the measurement is none
+            self._failures.append(error)
+        else:
+            self._results.append({**more, **sample})
+
+    def results(self) -> list[dict[str, Any]]:
+        """Wait for all jobs and return what each took.
+
+        Raises:
+            LabError: a job failed, or reused nothing where it should have.
+        """
+        for thread in self._threads:
+            thread.join()
+        if self._failures:
+            raise LabError(f"a job failed: {self._failures[0]}") from self._failures[0]
+        keeps = self._project.way.keeps != "nothing"
+        if keeps and not all(result["reused"] for result in self._results):
+            raise LabError(f"jobs of {self._project.tag} reused 0 steps; the cache does not work")
+        return self._results
+
+
 def at_once(bench: stack.Bench, bank: measure.Bank, way: plan.Way, count: int) -> dict[str, Any]:
     """Run jobs of the small service at the same time, each with a source line of its own."""
     project, is_new = bank.project(way, plan.workload("service"))
-    if is_new and way.keeps != "nothing":
+    if is_new and plan.is_warmed(way):
         bank.build(project, "nothing")
-    results: list[dict[str, Any]] = []
-    failures: list[str] = []
-
-    def one(sources: measure.Sources) -> None:
-        try:
-            results.append(measure.read(measure.run(bench, project, sources)))
-        except LabError as error:
-            failures.append(str(error))
-
-    threads = [threading.Thread(target=one, args=(project.change("branch"),)) for _ in range(count)]
-    roles = {pod.uid: role for role, pod in bench.pods.items()}
+    jobs = _Jobs(bench, project)
     start = time.monotonic()
-    with node.watched(roles) as usage:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise LabError(failures[0])
+    with node.watched(bench.roles()) as usage:
+        for sources in [project.change("branch") for _ in range(count)]:
+            jobs.start(sources)
+        results = jobs.results()
     return {
         "wall_seconds": round(time.monotonic() - start, 3),
         "job_seconds": [result["seconds"]["job"] for result in results],
         "build_seconds": [result["seconds"]["build"] for result in results],
         "start_seconds": [result["seconds"]["prepare"] for result in results],
+        "reused": [result["reused"] for result in results],
+        "cpu_seconds": usage.cpu_seconds,
+        "peak_bytes": usage.peak_bytes,
+    }
+
+
+def arrivals(bench: stack.Bench, project: measure.Project) -> dict[str, Any]:
+    """Run jobs that come at random (Poisson), each from a branch of its own.
+
+    One of five changes a dependency, the others a source line.
+    """
+    numbers, at = random.Random(ARRIVALS_AN_HOUR), 0.0
+    plans: list[tuple[float, measure.Sources, str]] = []
+    while (at := at + numbers.expovariate(ARRIVALS_AN_HOUR / 3600)) < ARRIVALS_SECONDS:
+        sources, situation = project.change("branch"), "source"
+        if len(plans) % 5 == 4:
+            situation = "dependency"
+            sources = replace(sources, dependency=sources.source)
+        plans.append((at, sources, situation))
+    jobs = _Jobs(bench, project)
+    start = time.monotonic()
+    with node.watched(bench.roles()) as usage:
+        for at, sources, situation in plans:
+            time.sleep(max(0.0, start + at - time.monotonic()))
+            jobs.start(sources, at=round(at, 3), situation=situation)
+        results = jobs.results()
+    return {
+        "an_hour": ARRIVALS_AN_HOUR,
+        "seconds": ARRIVALS_SECONDS,
+        "wall_seconds": round(time.monotonic() - start, 3),
+        "jobs": [
+            {
+                "at": result["at"],
+                "situation": result["situation"],
+                "job": result["seconds"]["job"],
+                "start": result["seconds"]["prepare"],
+                "build": result["seconds"]["build"],
+                "reused": result["reused"],
+            }
+            for result in sorted(results, key=lambda result: result["at"])
+        ],
         "cpu_seconds": usage.cpu_seconds,
         "peak_bytes": usage.peak_bytes,
     }
@@ -75,39 +147,38 @@ docker image prune --force > /dev/null
 """
 
 
-def disk(bench: stack.Bench, role: str) -> dict[str, Any]:
+def disk(bench: stack.Bench, role: str, pauses: tuple[int, ...]) -> dict[str, Any]:
     """Build many times, a new layer each, and see how a daemon's volume grows.
 
-    The last number is from after the collection of garbage that follows the builds.
+    Returns:
+        `used_bytes`, pairs of how many builds there were and what was on the volume; two of each
+        pause, before and after a collection of garbage.
     """
     pod = bench.pods[role]
     volume = _volume(pod)
     script = _GROW.format(size=_LAYER_MB << 20)
-    used = [node.disk_bytes([volume])]
+    used = [(0, node.disk_bytes([volume]))]
     for number in range(1, DISK_BUILDS + 1):
         cluster.kubectl("-n", pod.namespace, "exec", pod.name, "--", "sh", "-c", script)
         if number % _DISK_SAMPLE == 0:
-            used.append(node.disk_bytes([volume]))
-    time.sleep(_GC_SECONDS)
-    return {
-        "builds": DISK_BUILDS,
-        "every": _DISK_SAMPLE,
-        "layer_bytes": _LAYER_MB << 20,
-        "used_bytes": used,
-        "settled_bytes": node.disk_bytes([volume]),
-    }
+            used.append((number, node.disk_bytes([volume])))
+        if number in pauses:
+            time.sleep(_GC_SECONDS)
+            used.append((number, node.disk_bytes([volume])))
+    return {"builds": DISK_BUILDS, "layer_bytes": _LAYER_MB << 20, "used_bytes": used}
 
 
 _TLS = "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/docker-client DOCKER_HOST=tcp://{host}:2376\n"
-_TIMED = """set -e
+_TIMED = """{settings}
+cd /tmp/timed
+start=$(date +%s%N)
+docker build --quiet --tag timed . > /dev/null
+echo $(($(date +%s%N) - start))
+"""
+_PREPARED = """set -e
 rm -rf /tmp/timed && mkdir -p /tmp/timed && cd /tmp/timed
 printf 'FROM scratch\\nCOPY Dockerfile /\\n' > Dockerfile
 docker build --quiet --tag timed . > /dev/null
-for n in $(seq {times}); do
-    start=$(date +%s%N)
-    docker build --quiet --tag timed . > /dev/null
-    echo $(($(date +%s%N) - start))
-done
 """
 
 
@@ -120,15 +191,14 @@ def paths(bench: stack.Bench) -> dict[str, list[float]]:
         "tls": _TLS.format(host="localhost"),
         "service": _TLS.format(host=service),
     }
-    script = _TIMED.format(times=_PATH_BUILDS)
     execute = ("-n", pod.namespace, "exec", pod.name, "--", "sh", "-c")
-    return {
-        path: [
-            round(int(text) / 1e9, 4)
-            for text in cluster.kubectl(*execute, f"{settings}{script}").split()
-        ]
-        for path, settings in by.items()
-    }
+    cluster.kubectl(*execute, _PREPARED)
+    found: dict[str, list[float]] = {path: [] for path in by}
+    for _ in range(_PATH_BUILDS):
+        for path, settings in by.items():
+            taken = cluster.kubectl(*execute, _TIMED.format(settings=settings))
+            found[path].append(round(int(taken) / 1e9, 4))
+    return found
 
 
 def restart(bench: stack.Bench) -> float:
@@ -166,6 +236,7 @@ def fleets(counts: tuple[int, ...] = FLEETS) -> Iterator[dict[str, Any]]:
             for step, act in (
                 ("preview", selected.preview),
                 ("up", selected.up),
+                ("preview, unchanged", selected.preview),
                 ("up, unchanged", selected.up),
             ):
                 start = time.monotonic()

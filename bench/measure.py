@@ -12,17 +12,20 @@ from typing import Any
 import yaml
 
 from bench import node, plan, trace
-from bench.stack import INDEX, REGISTRY, Bench
+from bench.stack import HUB, INDEX, REGISTRY, Bench, has_buildkit
 from lab import cluster, gitlab, images
 from lab.console import LabError
+from lab.engine import provider_mode
 from lab.jobs import ci, launcher, manager
 from lab.jobs.model import Git, Result
 from lab.jobs.remote import execute
 from lab.jobs.trace import Trace
+from lab.paths import ROOT
 from lab.toolchain import tool
 from lab.verify import read_trace
 
 _TIMEOUT = 900
+BASE_HOSTS = {"registry": REGISTRY, "hub": HUB, "mirror": "docker.io"}
 _IDENTITIES = itertools.count(int(time.time()) % 100_000 * 1000)
 
 
@@ -71,8 +74,7 @@ class Project:
     @property
     def base(self) -> str:
         """The reference of its base image."""
-        host = "docker.io" if self.way.uses_mirror else REGISTRY
-        return f"{host}/bench/{self.workload.base}:{self.tag}"
+        return f"{BASE_HOSTS[self.way.base_host]}/bench/{self.workload.base}:{self.tag}"
 
     @property
     def tag(self) -> str:
@@ -111,7 +113,7 @@ class Project:
                     "command": [
                         "dockerd",
                         *arguments,
-                        f"--insecure-registry={REGISTRY}",
+                        *(f"--insecure-registry={host}" for host in (REGISTRY, HUB)),
                         *way.daemon_arguments,
                     ],
                     "variables": {"HEALTHCHECK_TCP_PORT": "2375"},
@@ -162,7 +164,7 @@ class Bank:
             self._push_base(project, sources)
         pods = self.bench.pods
         before = {role: pod.link.counters() for role, pod in pods.items()}
-        with node.watched({pod.uid: role for role, pod in pods.items()}) as usage:
+        with node.watched(self.bench.roles()) as usage:
             result = run(self.bench, project, sources)
         sample = read(result)
         sample["bytes"] = {
@@ -257,6 +259,13 @@ def read(result: Result) -> dict[str, Any]:
     }
 
 
+def _commit() -> str:
+    try:
+        return node.run("git", "-C", str(ROOT), "describe", "--always", "--dirty").strip()
+    except LabError:
+        return "not from a clone"
+
+
 def versions(bench: Bench) -> dict[str, str]:
     """Return the versions of everything that was measured, and of what it ran on."""
     pod = bench.pods["docker"]
@@ -266,6 +275,7 @@ def versions(bench: Bench) -> dict[str, str]:
 
     server = json.loads(cluster.kubectl("version", "-o", "json"))["serverVersion"]
     cpu = node.cpu()
+    built = [*images.ALL, *([images.find("buildkit")] if has_buildkit() else [])]
     return {
         "kubernetes": server["gitVersion"],
         "containerd": images.ctr("version").split("Version:")[-1].split()[0],
@@ -273,6 +283,8 @@ def versions(bench: Bench) -> dict[str, str]:
         "buildx": in_daemon("docker", "buildx", "version").split()[1],
         "storage driver": in_daemon("docker", "info", "--format", "{{.Driver}}"),
         "pulumi": node.run(str(tool("pulumi")), "version").strip(),
-        "images": ", ".join(sorted(image.name.rpartition("/")[2] for image in images.ALL)),
+        "images": ", ".join(sorted(image.name.rpartition("/")[2] for image in built)),
+        "providers": provider_mode(),
+        "this package": _commit(),
         **cpu,
     }

@@ -106,7 +106,10 @@ def _memory_bytes(place: Path) -> int:
 
 @dataclass
 class Usage:
-    """CPU seconds and peak memory in bytes by role; `job` is all pods that came meanwhile."""
+    """CPU seconds and peak memory in bytes by role; `job` is all pods that came meanwhile.
+
+    The peak of a role with several pods is that of their sum.
+    """
 
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -122,20 +125,22 @@ def watched(roles: dict[str, str]) -> Iterator[Usage]:
     before = _pods()
     start = {uid: _cpu_seconds(before[uid]) for uid in roles if uid in before}
     last: dict[str, float] = {}
-    peaks: dict[str, dict[str, int]] = {}
+    usage = Usage()
     done = threading.Event()
 
     def sample() -> None:
+        held: dict[str, int] = {}
         for uid, place in _pods().items():
             if uid in before and uid not in roles:
                 continue
             try:
                 last[uid] = _cpu_seconds(place)
                 role = roles.get(uid, "job")
-                held = peaks.setdefault(role, {})
-                held[uid] = max(held.get(uid, 0), _memory_bytes(place))
+                held[role] = held.get(role, 0) + _memory_bytes(place)
             except (OSError, StopIteration):
                 continue  # it has gone
+        for role, size in held.items():
+            usage.peak_bytes[role] = max(usage.peak_bytes.get(role, 0), size)
 
     def loop() -> None:
         while not done.wait(_INTERVAL):
@@ -143,7 +148,6 @@ def watched(roles: dict[str, str]) -> Iterator[Usage]:
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
-    usage = Usage()
     try:
         yield usage
     finally:
@@ -154,7 +158,6 @@ def watched(roles: dict[str, str]) -> Iterator[Usage]:
             role = roles.get(uid, "job")
             spent = seconds - start.get(uid, 0.0)
             usage.cpu_seconds[role] = usage.cpu_seconds.get(role, 0.0) + spent
-        usage.peak_bytes |= {role: sum(held.values()) for role, held in peaks.items()}
 
 
 def disk_bytes(paths: Sequence[Path]) -> int:

@@ -1,5 +1,6 @@
 """The whole measurement: resumable, in rounds that are shuffled, with progress on the way."""
 
+import itertools
 import json
 import random
 import time
@@ -7,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import bases, extras, measure, plan, stack
-from bench.data import MAIN, Record
+from bench.data import MAIN, Record, cell_of
 from lab import cluster
 from lab.console import LabError, say
 
@@ -34,9 +36,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.records: list[Record] = (
-            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        )
+        text = path.read_text() if path.exists() else ""
+        # A line that was cut off is no record.
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            path.write_text(whole)
+        self.records: list[Record] = [json.loads(line) for line in whole.splitlines()]
 
     def add(self, record: Record) -> None:
         """Keep a record."""
@@ -45,21 +50,20 @@ class Journal:
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def has(self, **fields: Any) -> bool:
-        """Tell whether there is a record with some fields."""
-        return any(
+    def count(self, **fields: Any) -> int:
+        """Return how many records have some fields."""
+        return sum(
             all(record.get(key) == value for key, value in fields.items())
             for record in self.records
         )
 
+    def has(self, **fields: Any) -> bool:
+        """Tell whether there is a record with some fields."""
+        return self.count(**fields) > 0
+
     def done(self) -> Counter[plan.Cell]:
         """Return how often each cell was measured."""
         return Counter(cell_of(record) for record in self.records if record["kind"] == "build")
-
-
-def cell_of(record: Record) -> plan.Cell:
-    """Return the cell of a record of a build."""
-    return plan.Cell(record["network"], record["workload"], record["way"], record["situation"])
 
 
 def problems(cell: plan.Cell, sample: Record) -> list[str]:
@@ -169,7 +173,7 @@ class Run:
         """Build what a later build may find. It is kept, too: it is what a cold cache costs."""
         way = plan.way(cell.way)
         _, is_new = self.bank.project(way, plan.workload(cell.workload))
-        if is_new and way.keeps != "nothing":
+        if is_new and plan.is_warmed(way):
             self._build(replace(cell, situation="nothing"), "first")
 
     def _build(self, cell: plan.Cell, kind: str = "build", **more: float) -> Record:
@@ -206,27 +210,15 @@ class Run:
     def extras(self) -> None:
         """Measure what is not about one build."""
         self._shape(plan.network("1g"))
-        for count in extras.AT_ONCE:
-            for key in ("shared", "baseline"):
-                if not self.journal.has(kind="at once", way=key, jobs=count):
-                    self.progress.check()
-                    taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
-                    self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
-                    say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
-        if not self.journal.has(kind="paths"):
-            self.progress.check()
-            self.journal.add({"kind": "paths", "seconds": extras.paths(self.bench)})
+        self._once("paths", lambda: {"seconds": extras.paths(self.bench)})
         source = plan.Cell(*MAIN, "shared", "source")
-        for role in ("docker", "tight"):
-            if not self.journal.has(kind="disk", daemon=role):
-                self.progress.check()
-                self._warm(source)
-                say(f"  {extras.DISK_BUILDS} builds on the daemon '{role}' ...")
-                grown = extras.disk(self.bench, role)
-                self.journal.add({"kind": "disk", "daemon": role, **grown})
-                if role == "docker":
-                    # The collector has just run: what is warm must still be.
-                    self._build(source, "rested")
+        self._once("arrivals", lambda: self._arrivals(source))
+        for role, pauses in extras.DISKS.items():
+            self._once("disk", partial(extras.disk, self.bench, role, pauses), daemon=role)
+        if not self.journal.has(kind="rested"):
+            # The collector has run: what is warm must still be.
+            self._warm(source)
+            self._build(source, "rested")
         if not self.journal.has(kind="restarted"):
             self._warm(source)
             seconds = extras.restart(self.bench)
@@ -236,7 +228,32 @@ class Run:
             self.progress.check()
             for taken in extras.fleets():
                 say(f"  {taken['fleets']} fleets: {taken['seconds']}")
-                self.journal.add({"kind": "fleets", **taken})
+                if not self.journal.has(kind="fleets", fleets=taken["fleets"]):
+                    self.journal.add({"kind": "fleets", **taken})
+
+    def at_once(self, times: int) -> None:
+        """Measure many jobs at once so many times, round by round."""
+        self._shape(plan.network("1g"))
+        for number, count, key in itertools.product(
+            range(times), extras.AT_ONCE, ("shared", "baseline")
+        ):
+            if self.journal.count(kind="at once", way=key, jobs=count) <= number:
+                self.progress.check()
+                taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
+                self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
+                say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
+
+    def _once(self, kind: str, measured: Callable[[], Record], **fields: str) -> None:
+        """Measure something that there is no record of."""
+        if not self.journal.has(kind=kind, **fields):
+            self.progress.check()
+            say(f"  {' '.join((kind, *fields.values()))} ...")
+            self.journal.add({"kind": kind, **fields, **measured()})
+
+    def _arrivals(self, cell: plan.Cell) -> Record:
+        self._warm(cell)
+        project, _ = self.bank.project(plan.way(cell.way), plan.workload(cell.workload))
+        return extras.arrivals(self.bench, project)
 
     def everything(self) -> None:
         """Measure all that is wanted; the versions first."""
@@ -247,10 +264,14 @@ class Run:
                 "ways": [way.key for way in self.ways],
             }
         )
-        self.cells(["1g"])
-        if not self.quick:
-            self.extras()
-            self.cells(["100m", "uplink"])
+        if self.quick:
+            self.cells(["1g"])
+            return
+        # Once of each before what takes long, so that a run that is cut short has all kinds.
+        self.extras()
+        self.at_once(1)
+        self.cells([network.key for network in plan.NETWORKS])
+        self.at_once(plan.TIMES)
 
 
 def run(*, quick: bool, minutes: float) -> tuple[list[Record], bool]:

@@ -22,6 +22,8 @@ PROJECT = STACK = "bench"
 OUTSIDE = "bench-outside"
 REGISTRY_PORT, INDEX_PORT = 5000, 8080
 REGISTRY = f"outside.{OUTSIDE}.svc.cluster.local:{REGISTRY_PORT}"
+HUB = f"hub.{OUTSIDE}.svc.cluster.local:{REGISTRY_PORT}"
+"""Another name of the registry: to docker, and so for what it uploads, another registry."""
 INDEX = f"http://outside.{OUTSIDE}.svc.cluster.local:{INDEX_PORT}"
 _NAMESPACES = {part: f"bench-{part}" for part in ("runner", "jobs", "cache", "docker", "mirror")}
 _LABELS = {"app": "outside"}
@@ -181,6 +183,7 @@ def _outside() -> list[dict[str, Any]]:
             {"containers": containers, "volumes": volumes, "enableServiceLinks": False},
         ),
         cluster.service("outside", OUTSIDE, _LABELS, ports),
+        cluster.service("hub", OUTSIDE, _LABELS, ports[:1]),
     ]
 
 
@@ -200,6 +203,10 @@ class Bench:
 
     managers: dict[str, manager.Manager]
     pods: dict[str, Pod]
+
+    def roles(self) -> dict[str, str]:
+        """Return the roles of the pods that stay, by their uid."""
+        return {pod.uid: role for role, pod in self.pods.items()}
 
     def push_base(self, key: str, change: str, repository: str, tags: Sequence[str]) -> None:
         """Push a base image past the shaped link: from the registry's own network namespace."""
@@ -252,7 +259,8 @@ def platform() -> Iterator[Bench]:
             )
         with deployed(STACK, _program) as stack:
             with step("pulumi up of the bench's platform"):
-                stack.up()
+                # Of a run that was killed, and maybe of a lab that is no more.
+                stack.up(refresh=True)
             yield connect()
     finally:
         namespaces = [*ROLES.values(), *_NAMESPACES.values()]
