@@ -143,6 +143,15 @@ def job(
     )
 
 
+def job_of_two(
+    folder: Path, shell: str, kind: str, *, up: tuple[str, ...], **fields: Any
+) -> subprocess.CompletedProcess[str]:
+    """Start a job where there are two daemons of a kind."""
+    daemons: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
+    text = commands(**daemons, **fields)
+    return job(folder, shell, text, HOST, f"{kind.upper()}_HOST", up=up)
+
+
 def asked(folder: Path) -> list[str]:
     """Return whom the client was to ask, without repetitions."""
     return list(dict.fromkeys((folder / "asked").read_text().split("asked ")[1:]))
@@ -151,8 +160,7 @@ def asked(folder: Path) -> list[str]:
 @every_kind
 def test_a_job_uses_and_waits_for_its_own_daemon(tmp_path: Path, shell: str, kind: str) -> None:
     variable = f"{kind.upper()}_HOST"
-    fields: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
-    ended = job(tmp_path, shell, commands(**fields), HOST, variable, up=(OTHER,))
+    ended = job_of_two(tmp_path, shell, kind, up=(OTHER,))
     assert ended.stdout == f"This project's daemon, one of 2: {OTHER}\n{OTHER}\n"
     assert (ended.returncode, ended.stderr) == (0, "")
     assert asked(tmp_path) == [f"{OTHER}\n"]
@@ -163,10 +171,7 @@ def test_a_job_uses_and_waits_for_its_own_daemon(tmp_path: Path, shell: str, kin
 def test_a_job_whose_daemon_was_taken_away_takes_the_first(
     tmp_path: Path, shell: str, kind: str
 ) -> None:
-    variable = f"{kind.upper()}_HOST"
-    fields: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
-    text = commands(**fields, daemon_wait_seconds=1)
-    ended = job(tmp_path, shell, text, HOST, variable, up=(HOST,))
+    ended = job_of_two(tmp_path, shell, kind, up=(HOST,), daemon_wait_seconds=1)
     assert ended.returncode == 0
     assert ended.stdout.splitlines()[-1] == HOST
     assert ended.stderr.splitlines() == [
@@ -175,17 +180,14 @@ def test_a_job_whose_daemon_was_taken_away_takes_the_first(
         "what is built now starts cold",
     ]
     assert asked(tmp_path) == [f"{OTHER}\n", f"{HOST}\n"]
-    assert (tmp_path / "env").read_text() == f"{variable}={HOST}\n"
+    assert (tmp_path / "env").read_text() == f"{kind.upper()}_HOST={HOST}\n"
 
 
 @every_kind
 def test_a_job_fails_where_the_first_does_not_answer_either(
     tmp_path: Path, shell: str, kind: str
 ) -> None:
-    variable = f"{kind.upper()}_HOST"
-    fields: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
-    text = commands(**fields, daemon_wait_seconds=1)
-    ended = job(tmp_path, shell, text, HOST, variable, up=())
+    ended = job_of_two(tmp_path, shell, kind, up=(), daemon_wait_seconds=1)
     assert ended.returncode == 1
     assert asked(tmp_path) == [f"{OTHER}\n", f"{HOST}\n"]
     error = "ERROR: the shared daemon has not answered for 1 s: no such host"
