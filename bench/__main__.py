@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import plan, report
 from bench.data import Data, Record
-from bench.run import journal_path, run
+from bench.run import Journal, journal_path, run
 from lab.console import LabError, fail, say
 from lab.paths import ROOT
 
@@ -59,11 +59,7 @@ def main() -> int:
     parser.add_argument("--charts", type=Path, default=Path(sys.executable), help="python with it")
     given = parser.parse_args()
     if given.report:
-        journal = journal_path(quick=False)
-        if journal.exists():
-            records = [json.loads(line) for line in journal.read_text().splitlines()]
-        else:
-            records = Data.read(_RAW).records
+        records = Journal(journal_path(quick=False)).records or Data.read(_RAW).records
         _publish(records, given.charts)
         return 0
     if given.quick:

@@ -68,7 +68,7 @@ def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
     network, workload = MAIN
     found = []
     for way in data.ways(network, workload):
-        chosen = "nothing" if way.keeps == "nothing" else situation
+        chosen = plan.stands_for(way, situation)
         value = data.seconds(plan.Cell(network, workload, way.key, chosen))
         if value:
             found.append((way, value))
@@ -79,9 +79,7 @@ def readme(data: Data, path: Path) -> None:
     """Draw the README's figure: one source line changed, an image within the whole job."""
     ways, values = _situation(data, "source")
     jobs = [
-        data.seconds(
-            plan.Cell(*MAIN, way.key, "nothing" if way.keeps == "nothing" else "source"), "job"
-        )
+        data.seconds(plan.Cell(*MAIN, way.key, plan.stands_for(way, "source")), "job")
         for way in ways
     ]
     whole = [job.median if job else 0.0 for job in jobs]
@@ -141,7 +139,7 @@ def time_goes(data: Data, path: Path) -> None:
     network, workload = MAIN
     rows = []
     for way in data.ways(network, workload):
-        chosen = "nothing" if way.keeps == "nothing" else "source"
+        chosen = plan.stands_for(way, "source")
         if way.fleet and (found := parts(data, plan.Cell(network, workload, way.key, chosen))):
             rows.append((way, found))
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.6))

@@ -12,7 +12,6 @@ Record = dict[str, Any]
 MAIN = ("1g", "compiled")
 """The network and workload that the head of the report is about."""
 
-CELL_FIELDS = ("network", "workload", "way", "situation")
 KINDS = ("paths", "arrivals", "disk", "rested", "restarted", "fleets", "at once")
 """What a full run measures beside single builds."""
 IMAGE = "image"
@@ -21,7 +20,7 @@ IMAGE = "image"
 
 def cell_of(record: Record) -> plan.Cell:
     """Return the cell of a record of a build."""
-    return plan.Cell(*(record[name] for name in CELL_FIELDS))
+    return plan.Cell(record["network"], record["workload"], record["way"], record["situation"])
 
 
 def seconds_of(record: Record, name: str) -> float:
@@ -36,6 +35,10 @@ class Data:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = list(records)
+        self._builds: dict[plan.Cell, list[Record]] = {}
+        for record in self.records:
+            if record["kind"] in {"build", "first"}:
+                self._builds.setdefault(cell_of(record), []).append(record)
         listed = [record for record in self.records if record["kind"] == "versions"]
         self.versions: dict[str, str] = listed[-1]["versions"] if listed else {}
         self.measurable: list[str] = listed[-1]["ways"] if listed else []
@@ -57,10 +60,7 @@ class Data:
 
     def builds(self, cell: plan.Cell) -> list[Record]:
         """Return the records of a cell; the situation `first` is the first build of all."""
-        kind = "first" if cell.situation == "first" else "build"
-        return [
-            record for record in self.records if record["kind"] == kind and cell_of(record) == cell
-        ]
+        return self._builds.get(cell, [])
 
     def value(self, cell: plan.Cell, of: Callable[[Record], float]) -> Spread | None:
         """Return the spread of something over a cell's repetitions; None where it has none."""

@@ -13,7 +13,7 @@ import pulumi
 from gitlab_runner_k8s import RunnerPlatform
 from gitlab_runner_k8s.runner_platform import RunnerPlatformArgs
 
-from bench import measure, node, plan, stack
+from bench import measure, node, stack
 from lab import cluster, gitlab
 from lab.console import LabError
 
@@ -67,11 +67,8 @@ class _Jobs:
         return self._results
 
 
-def at_once(bench: stack.Bench, bank: measure.Bank, way: plan.Way, count: int) -> dict[str, Any]:
-    """Run jobs of the small service at the same time, each with a source line of its own."""
-    project, is_new = bank.project(way, plan.workload("service"))
-    if is_new and plan.is_warmed(way):
-        bank.build(project, "nothing")
+def at_once(bench: stack.Bench, project: measure.Project, count: int) -> dict[str, Any]:
+    """Run jobs of a project at the same time, each with a source line of its own."""
     jobs = _Jobs(bench, project)
     start = time.monotonic()
     with node.watched(bench.roles()) as usage:

@@ -367,6 +367,14 @@ def must_build(cell: Cell) -> bool:
     return cell.situation != "nothing"
 
 
+def stands_for(one: Way, situation: str) -> str:
+    """Return the situation in which a way is measured for another one.
+
+    A way that keeps nothing does the same work in each.
+    """
+    return "nothing" if one.keeps == "nothing" else situation
+
+
 def is_warmed(one: Way) -> bool:
     """Tell whether a first build leaves something for the next ones: it is not one of them."""
     return one.keeps != "nothing" or one.base_host == "mirror"

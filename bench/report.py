@@ -9,7 +9,7 @@ from statistics import mean, median
 from string import Template
 
 from bench import plan
-from bench.data import IMAGE, MAIN, Data, Record, cell_of, seconds_of
+from bench.data import IMAGE, MAIN, Data, Record
 from bench.stats import Spread, bytes_text, ratio_text, seconds_text, spread
 
 PARTS = (
@@ -59,8 +59,8 @@ def parts(data: Data, cell: plan.Cell) -> dict[str, float]:
     return {part: mean(one[part] for one in found) for part in PARTS} if found else {}
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "---:") -> str:
+    lines = [head, ["---", *[align] * (len(head) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -133,11 +133,9 @@ def _targets(data: Data) -> str:
 
 
 def _where(data: Data) -> str:
-    network, workload = MAIN
     rows = []
-    for way in data.ways(network, workload):
-        situation = "nothing" if way.keeps == "nothing" else "source"
-        found = parts(data, plan.Cell(network, workload, way.key, situation))
+    for way in data.ways(*MAIN):
+        found = parts(data, _main(way.key, plan.stands_for(way, "source")))
         if way.fleet and found:
             values = [seconds_text(found[part]) for part in PARTS]
             rows.append([way.short, *values, seconds_text(sum(found.values()))])
@@ -162,8 +160,7 @@ def _resources(data: Data, workload: str) -> str:
         return bytes_text(_of_pod(data, cell, "bytes", role, direction).median)
 
     for way in data.ways(network, workload):
-        situation = "nothing" if way.keeps == "nothing" else "source"
-        cell = plan.Cell(network, workload, way.key, situation)
+        cell = plan.Cell(network, workload, way.key, plan.stands_for(way, "source"))
         if not data.builds(cell):
             continue
         daemon = "buildkit" if way.fleet == "buildkit" else "docker"
@@ -205,14 +202,14 @@ def verdict(data: Data, way: plan.Way) -> tuple[str, str]:
     """
     cold = "hub" if way.base_host == "mirror" else "baseline"
     wins, loses = [], []
-    for network, project in _places():
+    for network, project in _PLACES:
         for situation in plan.SITUATIONS:
-            base = plan.Cell(network, project.key, cold, "nothing")
+            base = plan.Cell(network.key, project.key, cold, "nothing")
             own = replace(base, way=way.key, situation=situation)
             ratio = data.ratio(base, own, "job")
             if ratio is None:
                 continue
-            where = "" if network == MAIN[0] else f", {plan.network(network).short}"
+            where = "" if network.key == MAIN[0] else f", {network.short}"
             text = f"{project.title[:3]} {situation}{where} {ratio_text(ratio)}"
             if ratio >= _WINS:
                 wins.append((ratio, text))
@@ -223,9 +220,7 @@ def verdict(data: Data, way: plan.Way) -> tuple[str, str]:
     return "; ".join(best) or "nowhere", "; ".join(worst) or "nowhere"
 
 
-def _places() -> list[tuple[str, plan.Workload]]:
-    return [(net.key, project) for net in plan.NETWORKS for project in plan.WORKLOADS]
-
+_PLACES = [(network, project) for network in plan.NETWORKS for project in plan.WORKLOADS]
 
 _HARMS = {
     "inline": "an intermediate stage is not in it: a change in the last stage builds all others",
@@ -245,8 +240,7 @@ def _verdicts(data: Data) -> str:
     for way in data.ways(*MAIN):
         if way.key in _HARMS:
             rows.append([f"{way.number}. {way.title}", *verdict(data, way), _HARMS[way.key]])
-    lines = _table(["way", "wins (job, against 1)", "loses", "harms"], rows)
-    return lines.replace("---:", "---")
+    return _table(["way", "wins (job, against 1)", "loses", "harms"], rows, "---")
 
 
 def _at_once(data: Data) -> str:
@@ -516,7 +510,8 @@ def _defaults(data: Data) -> str:
     """Return what the package does where nothing is said, and the numbers that speak for it."""
 
     def seconds(way: str, name: str = IMAGE) -> str:
-        found = data.seconds(_main(way, "nothing" if way == "baseline" else "source"), name)
+        situation = plan.stands_for(plan.way(way), "source")
+        found = data.seconds(_main(way, situation), name)
         return f"{seconds_text(found.median)} s" if found else "–"
 
     cores = scale(data)[-1][4]
@@ -543,7 +538,7 @@ def _defaults(data: Data) -> str:
             "what is built between two collections is beside what may stay (growth of the disk)",
         ],
     ]
-    return _table(["default", "what speaks for it"], rows).replace("---:", "---")
+    return _table(["default", "what speaks for it"], rows, "---")
 
 
 def _changed(data: Data) -> str:
@@ -578,27 +573,16 @@ def _changed(data: Data) -> str:
 
 def _versions(data: Data) -> str:
     rows = [[name, value] for name, value in data.versions.items()]
-    return _table(["what", "version"], rows).replace("---:", "---")
+    return _table(["what", "version"], rows, "---")
 
 
 def _sittings(data: Data) -> str:
     """Return whether all was measured in one go, and if not, how far the parts agree."""
-    sittings = data.sittings()
+    sittings = [Data(records) for records in data.sittings()]
     if len(sittings) < 2:
         return "All of it was measured in one go."
-    found: dict[plan.Cell, list[list[float]]] = {}
-    for records in sittings:
-        mine: dict[plan.Cell, list[float]] = {}
-        for record in records:
-            if record["kind"] == "build":
-                mine.setdefault(cell_of(record), []).append(seconds_of(record, IMAGE))
-        for cell, values in mine.items():
-            found.setdefault(cell, []).append(values)
-    apart = [
-        abs(median(values[-1]) / median(values[0]) - 1)
-        for values in found.values()
-        if len(values) > 1
-    ]
+    found = [[value for part in sittings if (value := part.seconds(cell))] for cell in plan.cells()]
+    apart = [abs(one[-1].median / one[0].median - 1) for one in found if len(one) > 1]
     text = (
         f"It was measured in {len(sittings)} sittings on the same machine, one after the other; "
         "`at` in the raw data says when."
@@ -642,8 +626,9 @@ def _headline(data: Data) -> str:
 
 def _dependency_seconds(data: Data) -> str:
     for situation in ("dependency", "first"):
-        cell = plan.Cell(*MAIN, "limit", situation)
-        found = data.value(cell, lambda record: record["phases"].get("steps", 0.0))
+        found = data.value(
+            _main("limit", situation), lambda record: record["phases"].get("steps", 0.0)
+        )
         if found:
             return seconds_text(found.median)
     return "–"
@@ -687,8 +672,7 @@ def markdown(data: Data) -> str:
     name = plan.network(network).title
     others = [
         (net, project)
-        for net in plan.NETWORKS
-        for project in plan.WORKLOADS
+        for net, project in _PLACES
         if (net.key, project.key) != MAIN and data.ways(net.key, project.key)
     ]
     more = "\n".join(
@@ -739,10 +723,10 @@ _SHOWN = ("baseline", "inline", "registry", "shared", "buildkit")
 
 def summary(data: Data) -> str:
     """Return the README's table: a changed source line by the ways to choose from."""
-    base = plan.Cell(*MAIN, "baseline", "nothing")
+    base = _main("baseline")
     rows = []
     for key in _SHOWN:
-        cell = plan.Cell(*MAIN, key, "nothing" if key == "baseline" else "source")
+        cell = _main(key, plan.stands_for(plan.way(key), "source"))
         build, job = data.seconds(cell), data.seconds(cell, "job")
         faster = data.ratio(base, cell)
         if build and job and faster:

@@ -169,17 +169,19 @@ class Run:
             for _ in range(self.wanted(cell) - done[cell])
         ]
 
-    def _warm(self, cell: plan.Cell) -> None:
-        """Build what a later build may find. It is kept, too: it is what a cold cache costs."""
+    def _warm(self, cell: plan.Cell) -> measure.Project:
+        """Return a cell's project, of which what a later build may find is built.
+
+        That first build is kept, too: it is what a cold cache costs.
+        """
         way = plan.way(cell.way)
-        _, is_new = self.bank.project(way, plan.workload(cell.workload))
+        project, is_new = self.bank.project(way, plan.workload(cell.workload))
         if is_new and plan.is_warmed(way):
             self._build(replace(cell, situation="nothing"), "first")
+        return project
 
     def _build(self, cell: plan.Cell, kind: str = "build", **more: float) -> Record:
-        if kind != "first":
-            self._warm(cell)
-        project, _ = self.bank.project(plan.way(cell.way), plan.workload(cell.workload))
+        project = self._warm(cell)
         self.progress.check()
         start = time.monotonic()
         sample = self.bank.build(project, cell.situation)
@@ -212,12 +214,11 @@ class Run:
         self._shape(plan.network("1g"))
         self._once("paths", lambda: {"seconds": extras.paths(self.bench)})
         source = plan.Cell(*MAIN, "shared", "source")
-        self._once("arrivals", lambda: self._arrivals(source))
+        self._once("arrivals", lambda: extras.arrivals(self.bench, self._warm(source)))
         for role, pauses in extras.DISKS.items():
             self._once("disk", partial(extras.disk, self.bench, role, pauses), daemon=role)
         if not self.journal.has(kind="rested"):
             # The collector has run: what is warm must still be.
-            self._warm(source)
             self._build(source, "rested")
         if not self.journal.has(kind="restarted"):
             self._warm(source)
@@ -239,7 +240,8 @@ class Run:
         ):
             if self.journal.count(kind="at once", way=key, jobs=count) <= number:
                 self.progress.check()
-                taken = extras.at_once(self.bench, self.bank, plan.way(key), count)
+                project = self._warm(plan.Cell("1g", "service", key, "nothing"))
+                taken = extras.at_once(self.bench, project, count)
                 self.journal.add({"kind": "at once", "way": key, "jobs": count, **taken})
                 say(f"  {count} jobs at once, {key}: {taken['wall_seconds']:.1f} s")
 
@@ -249,11 +251,6 @@ class Run:
             self.progress.check()
             say(f"  {' '.join((kind, *fields.values()))} ...")
             self.journal.add({"kind": kind, **fields, **measured()})
-
-    def _arrivals(self, cell: plan.Cell) -> Record:
-        self._warm(cell)
-        project, _ = self.bank.project(plan.way(cell.way), plan.workload(cell.workload))
-        return extras.arrivals(self.bench, project)
 
     def everything(self) -> None:
         """Measure all that is wanted; the versions first."""
