@@ -128,7 +128,10 @@ def _version(command: list[str]) -> tuple[int, int] | None:
 
 def _installed_pulumi() -> str | None:
     """Return the machine's own Pulumi CLI when it is recent enough."""
-    found = shutil.which("pulumi")
+    # The lab's own may be in PATH too, and is not to be linked to itself.
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    others = [folder for folder in folders if Path(folder).resolve() != BIN.resolve()]
+    found = shutil.which("pulumi", path=os.pathsep.join(others))
     version = _version([found, "version"]) if found else None
     return found if version and version >= MINIMUM_PULUMI else None
 
@@ -168,6 +171,8 @@ def _is_built(part: Part) -> bool:
 def _build(part: Part, remaining: int) -> None:
     log = LOGS / f"build-{part.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    # A link to the machine's own would be written through.
+    (BIN / part.name).unlink(missing_ok=True)
     command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {part.flags}"]
     start = time.monotonic()
     with log.open("w") as output:

@@ -103,6 +103,27 @@ def test_a_part_that_needs_a_newer_go_says_so(
         toolchain.ensure(toolchain.EXTRAS)
 
 
+def test_the_labs_own_pulumi_in_path_is_not_taken_for_the_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = toolchain.Part("pulumi", "pulumi", ".", "", (), 1)
+    version = ".".join(map(str, toolchain.MINIMUM_PULUMI))
+    for folder in ("lab", "machine"):
+        program = tmp_path / folder / "pulumi"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho v{version}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(toolchain, "BIN", tmp_path / "lab")
+    monkeypatch.setattr(toolchain, "_is_built", lambda part: True)
+    # With `/usr/bin:/bin` for the shell of the stand-in.
+    monkeypatch.setenv("PATH", f"{tmp_path}/lab:/usr/bin:/bin")
+    toolchain.ensure([part])
+    assert not (tmp_path / "lab/pulumi").is_symlink()
+    monkeypatch.setenv("PATH", f"{tmp_path}/lab:{tmp_path}/machine:/usr/bin:/bin")
+    toolchain.ensure([part])
+    assert (tmp_path / "lab/pulumi").readlink() == tmp_path / "machine/pulumi"
+
+
 def test_what_only_tests_need_is_not_built_by_make_up() -> None:
     assert not {part.name for part in toolchain.PARTS} & {part.name for part in toolchain.EXTRAS}
     assert not {image.key for image in images.ALL} & {image.key for image in images.EXTRAS}
