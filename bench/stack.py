@@ -248,6 +248,9 @@ def deployed(name: str, program: Any) -> Iterator[auto.Stack]:
 @contextmanager
 def platform() -> Iterator[Bench]:
     """Deploy the bench's platform, and take it away at the end."""
+    if has_buildkit():
+        # Built for another lab, maybe.
+        images.load_all([images.find("buildkit")])
     try:
         with step("starting what is outside of the cluster"):
             cluster.apply(*_outside())
