@@ -7,14 +7,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bench import plan, report
+from pulumi.automation.errors import CommandError
+
+from bench import bases, plan, report
 from bench.data import Data, Record
 from bench.run import Journal, journal_path, run
 from lab.console import LabError, fail, say
+from lab.jobs.remote import Lost, TimedOut
 from lab.paths import ROOT
 
 _DOCS = ROOT / "docs"
 _RAW = _DOCS / "benchmarks/full.json"
+_PARTIAL = bases.FOLDER / "report"
+_BEFORE = _DOCS / "benchmarks/before.json"
+"""What was measured before something was changed because of it; no run writes it."""
 
 
 SIGNS = (
@@ -39,15 +45,20 @@ def signs(data: Data) -> list[str]:
     return wrong
 
 
-def _publish(records: list[Record], charts: Path) -> None:
-    data = Data(records)
-    _RAW.parent.mkdir(parents=True, exist_ok=True)
+def _publish(records: list[Record], charts: Path, folder: Path) -> None:
+    """Write the raw data, the report and its pictures; in docs/, the README's table as well."""
+    data, pictures = Data(records), folder / "benchmarks"
+    pictures.mkdir(parents=True, exist_ok=True)
+    raw = pictures / "full.json"
     rows = ",\n".join(json.dumps(record) for record in records)
-    _RAW.write_text(f'{{"records": [\n{rows}\n]}}\n')
-    report.write(data, _DOCS / "benchmarks.md", ROOT / "README.md")
-    command = [charts, "-m", "bench.charts", _RAW, _RAW.parent]
+    raw.write_text(f'{{"records": [\n{rows}\n]}}\n')
+    (folder / "benchmarks.md").write_text(report.markdown(data, Data.read(_BEFORE)))
+    if folder == _DOCS:
+        readme = ROOT / "README.md"
+        readme.write_text(report.readme(data, readme.read_text()))
+    command = [charts, "-m", "bench.charts", raw, pictures]
     subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-    say(f"  wrote {_DOCS / 'benchmarks.md'} and its pictures")
+    say(f"  wrote {folder / 'benchmarks.md'} and its pictures")
 
 
 def main() -> int:
@@ -60,7 +71,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.report:
         records = Journal(journal_path(quick=False)).records or Data.read(_RAW).records
-        _publish(records, given.charts)
+        _publish(records, given.charts, _DOCS)
         return 0
     if given.quick:
         journal_path(quick=True).unlink(missing_ok=True)
@@ -71,7 +82,8 @@ def main() -> int:
             raise LabError("the measurements make no sense:\n  - " + "\n  - ".join(wrong))
         say("  warm builds reused layers, and every ratio has the right sign")
         return 0
-    _publish(records, given.charts)
+    # A part of a run does not take the place of a whole one.
+    _publish(records, given.charts, _DOCS if is_whole else _PARTIAL)
     if is_whole:
         journal_path(quick=False).unlink()
     return 0
@@ -80,6 +92,9 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except LabError as error:
+    except (LabError, CommandError, TimedOut, Lost, subprocess.SubprocessError) as error:
         fail(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        fail("interrupted: the same command goes on from here")
+        sys.exit(130)

@@ -51,7 +51,7 @@ class Data:
             if record["kind"] == "versions":
                 found.append([])
             found[-1].append(record)
-        return [part for part in found if any(record["kind"] == "build" for record in part)]
+        return [part for part in found if any(record["kind"] != "versions" for record in part)]
 
     @classmethod
     def read(cls, path: Path) -> "Data":

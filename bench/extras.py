@@ -166,7 +166,8 @@ def disk(bench: stack.Bench, role: str, pauses: tuple[int, ...]) -> dict[str, An
 
 
 _TLS = "export DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/docker-client DOCKER_HOST=tcp://{host}:2376\n"
-_TIMED = """{settings}
+_TIMED = """set -e
+{settings}
 cd /tmp/timed
 start=$(date +%s%N)
 docker build --quiet --tag timed . > /dev/null
@@ -216,7 +217,7 @@ def _fleets(count: int) -> dict[str, Any]:
         "network": given["network"],
         "fleets": {f"f{number}": {"runner_token": token} for number in range(count)},
         "cache": {"backend": "none"},
-        "namespaces": {"runner": "bench-scale-runner", "jobs": "bench-scale-jobs"},
+        "namespaces": stack.SCALE,
     }
 
 
@@ -228,6 +229,8 @@ def fleets(counts: tuple[int, ...] = FLEETS) -> Iterator[dict[str, Any]]:
         RunnerPlatform("scale", cast(RunnerPlatformArgs, _fleets(count)))
 
     with stack.deployed("scale", program) as selected:
+        # Of a run that was killed.
+        selected.destroy(refresh=True)
         for count in counts:
             seconds = {}
             for step, act in (

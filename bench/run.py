@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from lab import cluster
 from lab.console import LabError, say
 
 _GUESS = 20.0
+_LEAST_GB = 10
+"""Below this much free disk a run goes on with a new platform."""
 
 
 def wanted(quick: bool) -> Callable[[plan.Cell], int]:
@@ -28,6 +31,10 @@ def wanted(quick: bool) -> Callable[[plan.Cell], int]:
 
 class OutOfTime(Exception):
     """The time that was given is used up; what was measured is kept."""
+
+
+class OutOfDisk(Exception):
+    """What was pushed and built fills the disk: on a new platform it goes on."""
 
 
 class Journal:
@@ -71,6 +78,11 @@ def problems(cell: plan.Cell, sample: Record) -> list[str]:
     wrong = []
     if plan.must_reuse(cell) and not sample["reused"]:
         wrong.append(f"{cell.name}: reused 0 of {sample['steps']} steps; the cache does not work")
+    if plan.must_reuse_all(cell) and sample["reused"] < sample["steps"]:
+        wrong.append(
+            f"{cell.name}: reused {sample['reused']} of {sample['steps']} steps, and nothing "
+            "changed"
+        )
     if plan.must_build(cell) and sample["reused"] >= sample["steps"]:
         wrong.append(f"{cell.name}: reused all {sample['steps']} steps; nothing was changed")
     if plan.must_restore(cell) and not sample["restored"]:
@@ -111,9 +123,9 @@ def schedule(
 class Progress:
     """Says what was done, and when it will all be."""
 
-    def __init__(self, records: Sequence[Record], total: int, minutes: float) -> None:
+    def __init__(self, records: Sequence[Record], total: int, deadline: float) -> None:
         self._known: dict[tuple[str, str, str], list[float]] = {}
-        self._start, self._deadline = time.monotonic(), time.monotonic() + minutes * 60
+        self._deadline = deadline
         self.total, self.count = total, 0
         for record in records:
             if record["kind"] == "build":
@@ -131,9 +143,11 @@ class Progress:
         return _GUESS
 
     def check(self) -> None:
-        """Raise OutOfTime where the time is used up."""
+        """Raise OutOfTime where the time is used up, OutOfDisk where the disk nearly is."""
         if time.monotonic() > self._deadline:
             raise OutOfTime
+        if _free_gb() < _LEAST_GB:
+            raise OutOfDisk
 
     def tell(self, cell: plan.Cell, sample: Record, left: Sequence[plan.Cell]) -> None:
         """Print a line about a build."""
@@ -151,13 +165,13 @@ class Progress:
 class Run:
     """One run on the platform that is up."""
 
-    def __init__(self, bench: stack.Bench, journal: Journal, minutes: float, quick: bool) -> None:
+    def __init__(self, bench: stack.Bench, journal: Journal, deadline: float, quick: bool) -> None:
         self.bench, self.journal, self.quick = bench, journal, quick
         self.wanted = wanted(quick)
         self.ways = [way for way in plan.WAYS if not way.needs_image or stack.has_buildkit()]
         self.bank = measure.Bank(bench, f"{int(time.time()):x}")
         left = self._left()
-        self.progress = Progress(journal.records, len(left), minutes)
+        self.progress = Progress(journal.records, len(left), deadline)
 
     def _left(self) -> list[plan.Cell]:
         done = self.journal.done()
@@ -182,12 +196,15 @@ class Run:
 
     def _build(self, cell: plan.Cell, kind: str = "build", **more: float) -> Record:
         project = self._warm(cell)
-        self.progress.check()
+        if kind == "build":
+            self.progress.check()
         start = time.monotonic()
         sample = self.bank.build(project, cell.situation)
         sample["wall_seconds"] = round(time.monotonic() - start, 3)
         place = {"network": cell.network, "workload": cell.workload, "way": cell.way}
         situation = "first" if kind == "first" else cell.situation
+        if kind == "first" and sample["reused"]:
+            raise LabError(f"{cell.name}: its very first build reused {sample['reused']} steps")
         if kind != "first" and (wrong := problems(cell, sample)):
             raise LabError("\n".join(wrong))
         self.journal.add({"kind": kind, **place, "situation": situation, **sample, **more})
@@ -216,10 +233,7 @@ class Run:
         source = plan.Cell(*MAIN, "shared", "source")
         self._once("arrivals", lambda: extras.arrivals(self.bench, self._warm(source)))
         for role, pauses in extras.DISKS.items():
-            self._once("disk", partial(extras.disk, self.bench, role, pauses), daemon=role)
-        if not self.journal.has(kind="rested"):
-            # The collector has run: what is warm must still be.
-            self._build(source, "rested")
+            self._once("disk", partial(self._disk, source, role, pauses), daemon=role)
         if not self.journal.has(kind="restarted"):
             self._warm(source)
             seconds = extras.restart(self.bench)
@@ -231,6 +245,14 @@ class Run:
                 say(f"  {taken['fleets']} fleets: {taken['seconds']}")
                 if not self.journal.has(kind="fleets", fleets=taken["fleets"]):
                     self.journal.add({"kind": "fleets", **taken})
+
+    def _disk(self, source: plan.Cell, role: str, pauses: tuple[int, ...]) -> Record:
+        """Measure how a volume grows; where the collector has run, what is warm must still be."""
+        self._warm(source)
+        taken = extras.disk(self.bench, role, pauses)
+        if role == "docker":
+            self._build(source, "rested")
+        return taken
 
     def at_once(self, times: int) -> None:
         """Measure many jobs at once so many times, round by round."""
@@ -279,18 +301,46 @@ def run(*, quick: bool, minutes: float) -> tuple[list[Record], bool]:
     """
     if not cluster.runs():
         raise LabError("the lab is not running; run 'make up' first")
+    _check_machine(quick)
     journal = Journal(journal_path(quick))
     measured = {cell.workload for cell in plan.cells() if wanted(quick)(cell)}
     bases.prepare({plan.workload(key).base for key in measured})
-    with stack.platform() as bench:
-        session = Run(bench, journal, minutes, quick)
-        say(f"measuring: {session.progress.total} builds")
-        try:
-            session.everything()
-        except OutOfTime:
-            say(f"  {minutes:.0f} minutes are used up: the same command goes on from here")
-            return journal.records, False
-    return journal.records, True
+    deadline = time.monotonic() + minutes * 60
+    while True:
+        with stack.platform() as bench:
+            session = Run(bench, journal, deadline, quick)
+            say(f"measuring: {session.progress.total} builds")
+            try:
+                session.everything()
+            except OutOfTime:
+                say(f"  {minutes:.0f} minutes are used up: the same command goes on from here")
+                return journal.records, False
+            except OutOfDisk:
+                if not session.progress.count:
+                    raise LabError(f"{_free_gb():.0f} GB of disk are free: too little") from None
+                say("  the disk is nearly full: it goes on with a new platform")
+                continue
+        return journal.records, True
+
+
+def _free_gb() -> float:
+    return shutil.disk_usage(bases.FOLDER.parent).free / 1e9
+
+
+def _check_machine(quick: bool) -> None:
+    """Refuse a machine on which a run would end midway, with every reason at once."""
+    wrong = [
+        f"{tool} is missing: install {package}"
+        for tool, package in (("tc", "iproute2"), ("nsenter", "util-linux"))
+        if shutil.which(tool) is None
+    ]
+    free, needed = _free_gb(), _LEAST_GB if quick else plan.FULL_GB
+    if free < needed:
+        wrong.append(f"{bases.FOLDER.parent} has {free:.0f} GB free: {needed} GB are needed")
+    if wrong:
+        raise LabError(
+            "the benchmark cannot run here:\n" + "\n".join(f"  - {one}" for one in wrong)
+        )
 
 
 def journal_path(quick: bool) -> Path:

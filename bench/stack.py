@@ -36,6 +36,8 @@ ROLES = {
     "tight": f"{_NAMESPACES['docker']}-tight",
 }
 """The namespaces of the pods that stay, by what they are."""
+SCALE = {part: f"bench-scale-{part}" for part in ("runner", "jobs")}
+"""The namespaces of the stack that grows."""
 TIGHT_VOLUME = "1Gi"
 """Size of the volume of the daemon on which the build cache is collected."""
 
@@ -218,7 +220,10 @@ class Bench:
 
 def _pod(namespace: str) -> Pod:
     items = manager.administrator().list_namespaced_pod(namespace).items
-    found = next(pod for pod in items if pod.status.phase == "Running")
+    running = [pod for pod in items if pod.status.phase == "Running"]
+    found = next((pod for pod in running if pod.metadata.deletion_timestamp is None), None)
+    if found is None:
+        raise LabError(f"no pod runs in {namespace}: make status shows why")
     meta = found.metadata
     return Pod(namespace, meta.name, meta.uid, node.link(found.status.pod_ip))
 
@@ -266,7 +271,7 @@ def platform() -> Iterator[Bench]:
                 stack.up(refresh=True)
             yield connect()
     finally:
-        namespaces = [*ROLES.values(), *_NAMESPACES.values()]
+        namespaces = [*ROLES.values(), *_NAMESPACES.values(), *SCALE.values()]
         cluster.kubectl("delete", "namespace", "--ignore-not-found", *dict.fromkeys(namespaces))
         cluster.give_volumes_back(*namespaces)
 
