@@ -45,20 +45,33 @@ def signs(data: Data) -> list[str]:
     return wrong
 
 
-def _publish(records: list[Record], charts: Path, folder: Path) -> None:
-    """Write the raw data, the report and its pictures; in docs/, the README's table as well."""
-    data, pictures = Data(records), folder / "benchmarks"
+def _is_whole(data: Data) -> bool:
+    """Tell whether all was measured, by every way."""
+    left, _ = data.missing()
+    return not left and not data.missing_kinds() and len(data.measurable) == len(plan.WAYS)
+
+
+def _publish(records: list[Record], charts: Path) -> bool:
+    """Write the raw data, the report and its pictures; return whether all was measured.
+
+    A part of a run does not take the place of a whole one: it is written below .cache/.
+    """
+    data = Data(records)
+    is_whole = _is_whole(data)
+    folder = _DOCS if is_whole else _PARTIAL
+    pictures = folder / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
     raw = pictures / "full.json"
     rows = ",\n".join(json.dumps(record) for record in records)
     raw.write_text(f'{{"records": [\n{rows}\n]}}\n')
     (folder / "benchmarks.md").write_text(report.markdown(data, Data.read(_BEFORE)))
-    if folder == _DOCS:
+    if is_whole:
         readme = ROOT / "README.md"
         readme.write_text(report.readme(data, readme.read_text()))
     command = [charts, "-m", "bench.charts", raw, pictures]
     subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
     say(f"  wrote {folder / 'benchmarks.md'} and its pictures")
+    return is_whole
 
 
 def main() -> int:
@@ -71,20 +84,18 @@ def main() -> int:
     given = parser.parse_args()
     if given.report:
         records = Journal(journal_path(quick=False)).records or Data.read(_RAW).records
-        _publish(records, given.charts, _DOCS)
+        _publish(records, given.charts)
         return 0
     if given.quick:
         journal_path(quick=True).unlink(missing_ok=True)
     minutes = given.minutes or (4 * plan.QUICK_MINUTES if given.quick else 4 * plan.FULL_MINUTES)
-    records, is_whole = run(quick=given.quick, minutes=minutes)
+    records = run(quick=given.quick, minutes=minutes)
     if given.quick:
         if wrong := signs(Data(records)):
             raise LabError("the measurements make no sense:\n  - " + "\n  - ".join(wrong))
         say("  warm builds reused layers, and every ratio has the right sign")
         return 0
-    # A part of a run does not take the place of a whole one.
-    _publish(records, given.charts, _DOCS if is_whole else _PARTIAL)
-    if is_whole:
+    if _publish(records, given.charts):
         journal_path(quick=False).unlink()
     return 0
 
@@ -96,5 +107,5 @@ if __name__ == "__main__":
         fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        fail("interrupted: the same command goes on from here")
+        fail("interrupted")
         sys.exit(130)

@@ -78,6 +78,8 @@ def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
 def readme(data: Data, path: Path) -> None:
     """Draw the README's figure: one source line changed, an image within the whole job."""
     ways, values = _situation(data, "source")
+    if not ways:
+        return
     jobs = [
         data.seconds(plan.Cell(*MAIN, way.key, plan.stands_for(way, "source")), "job")
         for way in ways
@@ -195,7 +197,7 @@ def at_once(data: Data, path: Path) -> None:
 def disk(data: Data, path: Path) -> None:
     """Draw how the volumes grow, with and without collection."""
     figure, axes = plt.subplots(figsize=(6, 3.4))
-    names = {"docker": ("collection not in reach", COLD), "tight": ("collection in reach", BEST)}
+    names = {"docker": ("limit not reached", COLD), "tight": ("limit reached", BEST)}
     for role, (name, colour) in names.items():
         for record in data.of_kind("disk", daemon=role):
             builds, more = zip(*grown(record), strict=True)

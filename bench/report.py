@@ -285,7 +285,7 @@ def grown(record: Record) -> list[tuple[int, float]]:
 
 def _disk(data: Data) -> str:
     rows = []
-    for role, title in (("docker", "collection not in reach"), ("tight", "collection in reach")):
+    for role, title in (("docker", "limit not reached"), ("tight", "limit reached")):
         for record in data.of_kind("disk", daemon=role):
             more = [size for _, size in grown(record)]
             rows.append(
@@ -303,7 +303,7 @@ def _disk(data: Data) -> str:
 
 def _rested(data: Data) -> str:
     return "".join(
-        f"After the collector had run where it is not in reach, a build with one source line "
+        f"After the collector had run where its limit is not reached, a build with one source line "
         f"changed still reused {record['reused']} of {record['steps']} steps.\n\n"
         for record in data.of_kind("rested")
     )
@@ -625,18 +625,24 @@ def _sittings(data: Data) -> str:
     sittings = [Data(records) for records in data.sittings()]
     if len(sittings) < 2:
         return "All of it was measured in one go."
-    found = [[value for part in sittings if (value := part.seconds(cell))] for cell in plan.cells()]
-    apart = [abs(one[-1].median / one[0].median - 1) for one in found if len(one) > 1]
+
+    def apart(name: str) -> list[float]:
+        by_cell = [[part.seconds(cell, name) for part in sittings] for cell in plan.cells()]
+        found = [[value.median for value in values if value] for values in by_cell]
+        return [100 * abs(one[-1] / one[0] - 1) for one in found if len(one) > 1]
+
+    images, jobs = apart(IMAGE), apart("job")
     kinds = {tuple(part.versions.get(name) for name in ("cpu", "memory")) for part in sittings}
     text = (
         f"It was measured in {len(sittings)} sittings, one after the other, on "
         f"{'the same machine' if len(kinds) == 1 else 'machines that differ'}; `at` in the raw "
         "data says when."
     )
-    if apart:
+    if images:
         text += (
-            f" The {len(apart)} cells that were measured in more than one differ by "
-            f"{100 * median(apart):.0f} % between the first and the last (median)."
+            f" The {len(images)} cells that were measured in more than one differ between the "
+            f"first and the last by {median(images):.0f} % for an image and {median(jobs):.0f} % "
+            f"for a job in the median, {max(images):.0f} % and {max(jobs):.0f} % at most."
         )
     return text
 

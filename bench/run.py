@@ -293,50 +293,50 @@ class Run:
         self.at_once(plan.TIMES)
 
 
-def run(*, quick: bool, minutes: float) -> tuple[list[Record], bool]:
-    """Measure; return all records and whether nothing is left to measure.
+def run(*, quick: bool, minutes: float) -> list[Record]:
+    """Measure what is left, as far as the time goes; return all records.
 
     Raises:
         LabError: the lab does not run, a build failed, or a warm build reused nothing.
     """
     if not cluster.runs():
         raise LabError("the lab is not running; run 'make up' first")
-    _check_machine(quick)
     journal = Journal(journal_path(quick))
+    _check_machine(2 * _LEAST_GB if quick or journal.records else plan.FULL_GB)
     measured = {cell.workload for cell in plan.cells() if wanted(quick)(cell)}
     bases.prepare({plan.workload(key).base for key in measured})
     deadline = time.monotonic() + minutes * 60
     while True:
         with stack.platform() as bench:
-            session = Run(bench, journal, deadline, quick)
+            session, before = Run(bench, journal, deadline, quick), len(journal.records)
             say(f"measuring: {session.progress.total} builds")
             try:
                 session.everything()
             except OutOfTime:
                 say(f"  {minutes:.0f} minutes are used up: the same command goes on from here")
-                return journal.records, False
             except OutOfDisk:
-                if not session.progress.count:
+                # The versions are one.
+                if len(journal.records) <= before + 1:
                     raise LabError(f"{_free_gb():.0f} GB of disk are free: too little") from None
                 say("  the disk is nearly full: it goes on with a new platform")
                 continue
-        return journal.records, True
+        return journal.records
 
 
 def _free_gb() -> float:
     return shutil.disk_usage(bases.FOLDER.parent).free / 1e9
 
 
-def _check_machine(quick: bool) -> None:
+def _check_machine(needed_gb: float) -> None:
     """Refuse a machine on which a run would end midway, with every reason at once."""
     wrong = [
         f"{tool} is missing: install {package}"
         for tool, package in (("tc", "iproute2"), ("nsenter", "util-linux"))
         if shutil.which(tool) is None
     ]
-    free, needed = _free_gb(), _LEAST_GB if quick else plan.FULL_GB
-    if free < needed:
-        wrong.append(f"{bases.FOLDER.parent} has {free:.0f} GB free: {needed} GB are needed")
+    if _free_gb() < needed_gb:
+        free = f"{_free_gb():.0f} GB free"
+        wrong.append(f"{bases.FOLDER.parent} has {free}: {needed_gb} GB are needed")
     if wrong:
         raise LabError(
             "the benchmark cannot run here:\n" + "\n".join(f"  - {one}" for one in wrong)
