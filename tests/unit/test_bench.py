@@ -2,16 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench import plan, report, stats, trace
+from bench import bases, plan, report, run, stack, stats, trace
 from bench.__main__ import SIGNS, signs
 from bench.data import IMAGE, Data, Record
 from bench.measure import Project, Sources
 from bench.run import Journal, problems, schedule
+from lab import cluster
+from lab.console import LabError
 from lab.jobs.model import Line
 from lab.paths import ROOT
 
@@ -183,6 +188,59 @@ def test_the_journal_remembers(tmp_path: Any) -> None:
     assert len(Journal(path).records) == 1
     Journal(path).add({"kind": "disk"})
     assert Journal(path).count(kind="disk") == 1
+
+
+@pytest.fixture
+def of_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[Record]]:
+    """Let each platform measure the next of some lists of records, and then be out of disk."""
+    todo: list[list[Record]] = []
+
+    class Session:
+        """In place of what measures on the lab."""
+
+        def __init__(self, bench: Any, journal: Journal, deadline: float, quick: bool) -> None:
+            self.progress = SimpleNamespace(total=len(todo))
+            self._journal = journal
+
+        def everything(self) -> None:
+            self._journal.add({"kind": "versions", "versions": {}, "ways": []})
+            for record in todo.pop(0):
+                self._journal.add(record)
+            if todo:
+                raise run.OutOfDisk
+
+    monkeypatch.setattr(run, "Run", Session)
+    monkeypatch.setattr(run, "journal_path", lambda quick: tmp_path / "run.jsonl")
+    monkeypatch.setattr(run, "_free_gb", lambda: 50.0)
+    monkeypatch.setattr(cluster, "runs", lambda: True)
+    monkeypatch.setattr(bases, "prepare", lambda keys: None)
+    monkeypatch.setattr(stack, "platform", nullcontext)
+    return todo
+
+
+def test_a_run_goes_on_with_a_new_platform_where_the_disk_is_full(
+    of_full_disk: list[list[Record]],
+) -> None:
+    of_full_disk += [[{"kind": "paths"}], [{"kind": "disk"}, {"kind": "rested"}], []]
+    kinds = [record["kind"] for record in run.run(quick=False, minutes=1)]
+    assert kinds == ["versions", "paths", "versions", "disk", "rested", "versions"]
+
+
+def test_a_disk_that_is_too_small_for_anything_is_said(of_full_disk: list[list[Record]]) -> None:
+    of_full_disk += [[], []]
+    with pytest.raises(LabError, match="50 GB of disk are free: too little"):
+        run.run(quick=False, minutes=1)
+
+
+def test_a_machine_without_the_tools_or_the_disk_is_refused(
+    of_full_disk: list[list[Record]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_free_gb", lambda: 3.0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(LabError) as raised:
+        run.run(quick=False, minutes=1)
+    for text in ("tc is missing: install iproute2", "nsenter is missing", "3 GB free: 40 GB"):
+        assert text in str(raised.value)
 
 
 def test_a_warm_build_that_reused_nothing_is_a_failure() -> None:
