@@ -64,35 +64,25 @@ def _colour(way: plan.Way) -> str:
     return COLD if way.keeps == "nothing" else OTHER
 
 
-def _situation(data: Data, situation: str) -> tuple[list[plan.Way], list[Any]]:
-    network, workload = MAIN
-    found = []
-    for way in data.ways(network, workload):
-        chosen = plan.stands_for(way, situation)
-        value = data.seconds(plan.Cell(network, workload, way.key, chosen))
-        if value:
-            found.append((way, value))
-    return [way for way, _ in found], [value for _, value in found]
-
-
 def readme(data: Data, path: Path) -> None:
     """Draw the README's figure: one source line changed, an image within the whole job."""
-    ways, values = _situation(data, "source")
-    if not ways:
+    rows = []
+    for way in data.ways(*MAIN):
+        cell = plan.source_cell(*MAIN, way)
+        image, job = data.seconds(cell), data.seconds(cell, "job")
+        if image and job:
+            rows.append((way, image.median, job.median))
+    if not rows:
         return
-    jobs = [
-        data.seconds(plan.Cell(*MAIN, way.key, plan.stands_for(way, "source")), "job")
-        for way in ways
-    ]
-    whole = [job.median if job else 0.0 for job in jobs]
+    ways, images, whole = zip(*rows, strict=True)
     colours = [_colour(way) for way in ways]
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(ways) + 0.9))
     axes.barh(range(len(ways)), whole, color=colours, height=0.66, alpha=0.35)
-    axes.barh(range(len(ways)), [value.median for value in values], color=colours, height=0.66)
-    for place, (value, job) in enumerate(zip(values, whole, strict=True)):
+    axes.barh(range(len(ways)), images, color=colours, height=0.66)
+    for place, (_, built, done) in enumerate(rows):
         axes.annotate(
-            f"{seconds_text(value.median)} s of {seconds_text(job)} s",
-            (max(job, value.median), place),
+            f"{seconds_text(built)} s of {seconds_text(done)} s",
+            (max(built, done), place),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
@@ -139,11 +129,9 @@ def situations(data: Data, path: Path) -> None:
 
 def time_goes(data: Data, path: Path) -> None:
     """Draw where a job's time goes, way by way, one source line changed."""
-    network, workload = MAIN
     rows = []
-    for way in data.ways(network, workload):
-        chosen = plan.stands_for(way, "source")
-        if way.fleet and (found := parts(data, plan.Cell(network, workload, way.key, chosen))):
+    for way in data.ways(*MAIN):
+        if way.fleet and (found := parts(data, plan.source_cell(*MAIN, way))):
             rows.append((way, found))
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 1.6))
     left = [0.0] * len(rows)

@@ -1,7 +1,7 @@
 """Asks the raw data: by cell, by phase, by resource. Nothing here measures or draws."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,11 @@ IMAGE = "image"
 def cell_of(record: Record) -> plan.Cell:
     """Return the cell of a record of a build."""
     return plan.Cell(record["network"], record["workload"], record["way"], record["situation"])
+
+
+def has_fields(record: Record, fields: Mapping[str, Any]) -> bool:
+    """Tell whether a record has some fields."""
+    return all(record.get(key) == value for key, value in fields.items())
 
 
 def seconds_of(record: Record, name: str) -> float:
@@ -44,14 +49,16 @@ class Data:
         self.measurable: list[str] = listed[-1]["ways"] if listed else []
         """The ways that could be measured on the machine."""
 
-    def sittings(self) -> list[list[Record]]:
-        """Return the records by the run that measured them: each begins with its versions."""
+    def sittings(self) -> list["Data"]:
+        """Return the data by the run that measured them: each begins with its versions."""
         found: list[list[Record]] = [[]]
         for record in self.records:
             if record["kind"] == "versions":
                 found.append([])
             found[-1].append(record)
-        return [part for part in found if any(record["kind"] != "versions" for record in part)]
+        return [
+            Data(part) for part in found if any(record["kind"] != "versions" for record in part)
+        ]
 
     @classmethod
     def read(cls, path: Path) -> "Data":
@@ -116,6 +123,5 @@ class Data:
         return [
             record
             for record in self.records
-            if record["kind"] == kind
-            and all(record.get(key) == value for key, value in fields.items())
+            if record["kind"] == kind and has_fields(record, fields)
         ]

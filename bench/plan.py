@@ -383,6 +383,11 @@ def stands_for(one: Way, situation: str) -> str:
     return "nothing" if one.keeps == "nothing" else situation
 
 
+def source_cell(network_key: str, workload_key: str, one: Way) -> Cell:
+    """Return the cell of a changed source line, or the one that stands for it."""
+    return Cell(network_key, workload_key, one.key, stands_for(one, "source"))
+
+
 def is_warmed(one: Way) -> bool:
     """Tell whether a first build leaves something for the next ones: it is not one of them."""
     return one.keeps != "nothing" or one.base_host == "mirror"

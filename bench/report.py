@@ -105,7 +105,7 @@ def targets(data: Data) -> list[tuple[str, str, bool]]:
     shared, limit = (data.seconds(_main(way), "build") for way in ("shared", "limit"))
     pair = (_main("shared"), _main("limit"), "build")
     # Both of each sitting were measured in turn; over several, the machine itself may differ.
-    each = [ratio for part in data.sittings() if (ratio := Data(part).ratio(*pair))]
+    each = [ratio for part in data.sittings() if (ratio := part.ratio(*pair))]
     if shared and limit and each:
         title = (
             f"shared daemon, nothing changed, `docker build`: within {_TARGET_LIMIT}× of the limit"
@@ -144,7 +144,7 @@ def _targets(data: Data) -> str:
 def _where(data: Data) -> str:
     rows = []
     for way in data.ways(*MAIN):
-        found = parts(data, _main(way.key, plan.stands_for(way, "source")))
+        found = parts(data, plan.source_cell(*MAIN, way))
         if way.fleet and found:
             values = [seconds_text(found[part]) for part in PARTS]
             rows.append([way.short, *values, seconds_text(sum(found.values()))])
@@ -169,7 +169,7 @@ def _resources(data: Data, workload: str) -> str:
         return bytes_text(_of_pod(data, cell, "bytes", role, direction).median)
 
     for way in data.ways(network, workload):
-        cell = plan.Cell(network, workload, way.key, plan.stands_for(way, "source"))
+        cell = plan.source_cell(network, workload, way)
         if not data.builds(cell):
             continue
         daemon = "buildkit" if way.fleet == "buildkit" else "docker"
@@ -543,8 +543,7 @@ def _defaults(data: Data) -> str:
     """Return what the package does where nothing is said, and the numbers that speak for it."""
 
     def seconds(way: str, name: str = IMAGE) -> str:
-        situation = plan.stands_for(plan.way(way), "source")
-        found = data.seconds(_main(way, situation), name)
+        found = data.seconds(plan.source_cell(*MAIN, plan.way(way)), name)
         return f"{seconds_text(found.median)} s" if found else "–"
 
     cores = scale(data)[-1][4]
@@ -622,7 +621,7 @@ def _versions(data: Data) -> str:
 
 def _sittings(data: Data) -> str:
     """Return whether all was measured in one go, and if not, how far the parts agree."""
-    sittings = [Data(records) for records in data.sittings()]
+    sittings = data.sittings()
     if len(sittings) < 2:
         return "All of it was measured in one go."
 
@@ -784,7 +783,7 @@ def summary(data: Data) -> str:
     base = _main("baseline")
     rows = []
     for key in _SHOWN:
-        cell = _main(key, plan.stands_for(plan.way(key), "source"))
+        cell = plan.source_cell(*MAIN, plan.way(key))
         texts = []
         for name in (IMAGE, "job"):
             value, faster = data.seconds(cell, name), data.ratio(base, cell, name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import bases, extras, measure, plan, stack
-from bench.data import MAIN, Record, cell_of
+from bench.data import MAIN, Record, cell_of, has_fields
 from lab import cluster
 from lab.console import LabError, say
 
@@ -59,10 +59,7 @@ class Journal:
 
     def count(self, **fields: Any) -> int:
         """Return how many records have some fields."""
-        return sum(
-            all(record.get(key) == value for key, value in fields.items())
-            for record in self.records
-        )
+        return sum(has_fields(record, fields) for record in self.records)
 
     def has(self, **fields: Any) -> bool:
         """Tell whether there is a record with some fields."""
@@ -248,10 +245,11 @@ class Run:
 
     def _disk(self, source: plan.Cell, role: str, pauses: tuple[int, ...]) -> Record:
         """Measure how a volume grows; where the collector has run, what is warm must still be."""
+        if role != "docker":
+            return extras.disk(self.bench, role, pauses)
         self._warm(source)
         taken = extras.disk(self.bench, role, pauses)
-        if role == "docker":
-            self._build(source, "rested")
+        self._build(source, "rested")
         return taken
 
     def at_once(self, times: int) -> None:
