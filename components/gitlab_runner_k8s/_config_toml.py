@@ -1,5 +1,6 @@
 """The runner's config.toml: pure functions from plain values to text."""
 
+import math
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class RunnerConfig:
     buildkit_client_secret_name: str | None = None
     buildkit_replicas: int = 1
     daemon_wait_seconds: int = 300
+    outage_tolerance_minutes: int = 30
     mirror_config_map_name: str | None = None
     feature_flags: dict[str, bool] = field(default_factory=dict)
     kubernetes: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +106,14 @@ def _store(cache: CacheConfig) -> dict[str, Any]:
         "ServerSideEncryption": "KMS" if cache.kms_key_arn else None,
         "ServerSideEncryptionKeyID": cache.kms_key_arn,
     }
+
+
+def _final_updates(outage_minutes: int) -> int:
+    """Return how often the runner must report a job's end so that an outage does not lose it.
+
+    It waits a second after the first try, and twice as long after each further one.
+    """
+    return math.ceil(math.log2(outage_minutes * 60 + 1)) + 1
 
 
 def cache_table(cache: CacheConfig) -> dict[str, Any]:
@@ -285,9 +295,9 @@ def config(runner: RunnerConfig) -> dict[str, Any]:
     }
     table: dict[str, Any] = {
         "request_concurrency": runner.request_concurrency,
+        "job_status_final_update_retry_limit": _final_updates(runner.outage_tolerance_minutes),
         "environment": [f"{key}={value}" for key, value in sorted(environment.items())],
         "feature_flags": {
-            "FF_CLEAN_UP_FAILED_CACHE_EXTRACT": True,
             # The manager would save a rotated token to a file that its restart throws away.
             "FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": True,
             **runner.feature_flags,

@@ -19,11 +19,13 @@ RBAC_RULES: list[dict[str, Any]] = [
         "secrets": ["create", "delete", "get", "update"],
         "services": ["create", "get"],
         "serviceaccounts": ["get"],
-        "events": ["list"],
+        "events": ["list", "watch"],
     }.items()
 ]
-"""What the Kubernetes executor needs, from GitLab's table of API permissions. Never empty: the
-chart reads an empty list as every verb on every core resource."""
+"""Permissions of the Kubernetes executor, from GitLab's table of API permissions.
+
+They include what a job can ask for by a variable: FF_PRINT_POD_EVENTS watches events. The list is
+never empty: the chart reads an empty list as every verb on every core resource."""
 
 DISRUPTION_BUDGET_RULE = {
     "apiGroups": ["policy"],

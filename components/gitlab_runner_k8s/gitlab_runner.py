@@ -290,8 +290,8 @@ class RunnerOptionsArgs(TypedDict):
     """Seconds that a runner being replaced waits for its jobs to end; at least the longest job
     timeout of your projects. Default: 3600."""
     gitlab_outage_tolerance_minutes: NotRequired[int]
-    """Minutes that GitLab may be unreachable before Kubernetes restarts the runner.
-    Default: 30. The chart's own default is 3."""
+    """Minutes that GitLab may be unreachable before Kubernetes restarts the runner, and in which a
+    job that ends is still reported afterwards. Default: 30. The chart's own default is 3."""
     log_level: NotRequired[str]
     """debug, info, warn, error, fatal or panic. Default: info."""
     enable_metrics: NotRequired[bool]
@@ -696,6 +696,7 @@ def _runner_config(
         "buildkit_client_secret_name": spec.buildkit.client_secret_name if spec.buildkit else None,
         "buildkit_replicas": spec.buildkit.replicas if spec.buildkit else 1,
         "daemon_wait_seconds": spec.daemon_wait_seconds,
+        "outage_tolerance_minutes": spec.gitlab_outage_tolerance_minutes,
         "mirror_config_map_name": (
             spec.registry_mirror.daemon_config_map_name if spec.registry_mirror else None
         ),

@@ -11,7 +11,13 @@ import gitlab_runner_k8s as package
 import pytest
 from gitlab_runner_k8s import _specs
 from gitlab_runner_k8s import _validation as validation
-from gitlab_runner_k8s._config_toml import CacheConfig, RunnerConfig, escape_template, render
+from gitlab_runner_k8s._config_toml import (
+    CacheConfig,
+    RunnerConfig,
+    config,
+    escape_template,
+    render,
+)
 from gitlab_runner_k8s._network import Surroundings, job_egress, manager_egress, to_service
 from gitlab_runner_k8s._values import RBAC_RULES, ChartConfig, values
 from hypothesis import given
@@ -88,6 +94,16 @@ def test_the_role_lists_every_permission() -> None:
 def test_an_outage_of_gitlab_does_not_restart_the_runner() -> None:
     probe = values(CHART)["livenessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
+
+
+@pytest.mark.parametrize("minutes", [3, 30, 24 * 60])
+def test_an_outage_of_gitlab_loses_no_jobs_result(minutes: int) -> None:
+    fields: dict[str, Any] = {"outage_tolerance_minutes": minutes}
+    (runner,) = config(RunnerConfig("jobs", IMAGE, "always", 1, **fields))["runners"]
+    # It reports a job's end with pauses of 1, 2, 4, ... seconds.
+    tries = runner["job_status_final_update_retry_limit"]
+    assert sum(2**n for n in range(tries - 1)) >= minutes * 60
+    assert sum(2**n for n in range(tries - 2)) < minutes * 60
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
