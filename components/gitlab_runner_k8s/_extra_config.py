@@ -1,9 +1,11 @@
 """The part of config.toml that a user writes: what it may hold, and how it joins the rest."""
 
+import json
 import posixpath
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -12,7 +14,6 @@ from . import _validation as v
 from ._secrets import has_secret, is_secret_name
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
-_ROLES = ("build", "helper", "service", "init_permissions")
 _DURATION = r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+"
 
 
@@ -41,319 +42,116 @@ Quantity = Annotated[str, v.rule(_quantity)]
 Amount = Annotated[int, Field(ge=0)]
 
 
-# Keys and types: the executor's own (gitlab-runner 19, common/config.go).
+_RULES: dict[str, Any] = {
+    "clone_url": Annotated[str, v.rule(v.server_url)],
+    "dns_policy": Literal["none", "default", "cluster-first", "cluster-first-with-host-net"],
+    "image_pull_secrets": list[v.PlainName],
+    "medium": Literal["", "Memory"],
+    "mount_propagation": Literal["None", "HostToContainer", "Bidirectional"],
+    "operator": Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
+    "output_limit": Annotated[int, Field(ge=1)],
+    "patch_type": Literal["merge", "json", "strategic"],
+    "pause_pod_image": v.ImageReference,
+    "poll_interval": Annotated[int, Field(ge=1)],
+    "port": v.Port,
+    "proc_mount": Literal["Default", "Unmasked"],
+    "retry_backoff_max": Annotated[int, Field(ge=500)],
+    "scale_factor": Annotated[float, Field(ge=0, strict=False)],
+    "scheduler_name": v.PlainName,
+    "scheme": Literal["HTTP", "HTTPS"],
+    "shell": Literal["bash", "sh", "cmd", "pwsh", "powershell"],
+    "size_limit": Quantity,
+    "suspend_pvc_size": Quantity,
+    "suspend_pvc_storage_class": v.PlainName,
+    "app_armor_profile.type": Literal["RuntimeDefault", "Localhost", "Unconfined"],
+    "seccomp_profile.type": Literal["RuntimeDefault", "Localhost", "Unconfined"],
+    "services.environment": list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=")]],
+}
+"""Rules beyond a key's type, by the key or by `table.key`."""
+
+_PROFILE = {"type"}
+_REQUIREMENT = {"key", "operator"}
+_AFFINITY = {"weight", "preference", "pod_affinity_term", "node_selector_terms", "topology_key"}
+_VOLUMES = ("config_map", "csi", "empty_dir", "host_path", "nfs", "pvc", "secret")
+_VOLUME = {"name", "mount_path", "driver", "server", "path"}
+_REQUIRED = {
+    "app_armor_profile": _PROFILE,
+    "seccomp_profile": _PROFILE,
+    "exec": {"command"},
+    "host_aliases": {"ip", "hostnames"},
+    "http_get": {"port"},
+    "http_headers": {"name", "value"},
+    "tcp_socket": {"port"},
+    "match_expressions": _REQUIREMENT,
+    "match_fields": _REQUIREMENT,
+    "options": {"name"},
+    "pod_affinity_term": {"topology_key"},
+    "pod_spec": {"name"},
+    "preferred_during_scheduling_ignored_during_execution": _AFFINITY,
+    "required_during_scheduling_ignored_during_execution": _AFFINITY,
+    "services": {"name"},
+    **dict.fromkeys(
+        ("config_map", "csi", "empty_dir", "host_path", "nfs", "pvc", "secret"), _VOLUME
+    ),
+}
+"""Keys that Kubernetes or the runner cannot do without, by table."""
+
+_TYPES: dict[str, Any] = {
+    "any": Any,
+    "boolean": bool,
+    "duration": Duration,
+    "integer": Amount,
+    "number": float,
+    "string": str,
+    "string or list": str | list[str],
+    "time": Any,
+}
+
+
+def _type(name: str, shape: Any, table: str) -> Any:
+    """Return the Python type of a key.
+
+    Args:
+        name: The key.
+        shape: Its type in `_config_keys.json`: a name, a list of one type, or a table.
+        table: The key of the table that it is in.
+    """
+    if rule := _RULES.get(f"{table}.{name}") or _RULES.get(name):
+        return rule
+    if isinstance(shape, list):
+        return list[_type(name, shape[0], table)]  # type: ignore[misc]
+    if isinstance(shape, dict):
+        if "*" in shape:
+            return dict[str, _type(name, shape["*"], table)]  # type: ignore[misc]
+        return _model(name, shape)
+    if shape == "string" and name.endswith(("_overwrite_max_allowed", "_limit", "_request")):
+        return Quantity
+    if shape == "string" and name.endswith("_overwrite_allowed"):
+        return Expression
+    return _TYPES[shape]
+
+
 class Table(BaseModel):
     """A table of config.toml: no unknown key, no type conversion."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class _Requirement(Table):
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    values: list[str] = []
-
-
-class _NodeTerm(Table):
-    match_expressions: list[_Requirement] = []
-    match_fields: list[_Requirement] = []
-
-
-class _NodeSelector(Table):
-    node_selector_terms: list[_NodeTerm]
-
-
-class _PreferredNode(Table):
-    weight: Amount
-    preference: _NodeTerm
-
-
-class _NodeAffinity(Table):
-    required_during_scheduling_ignored_during_execution: _NodeSelector | None = None
-    preferred_during_scheduling_ignored_during_execution: list[_PreferredNode] = []
-
-
-class _LabelSelector(Table):
-    match_labels: dict[str, str] = {}
-    match_expressions: list[_Requirement] = []
-
-
-class _PodTerm(Table):
-    label_selector: _LabelSelector | None = None
-    namespaces: list[str] = []
-    topology_key: str
-    namespace_selector: _LabelSelector | None = None
-
-
-class _PreferredPod(Table):
-    weight: Amount
-    pod_affinity_term: _PodTerm
-
-
-class _PodAffinity(Table):
-    required_during_scheduling_ignored_during_execution: list[_PodTerm] = []
-    preferred_during_scheduling_ignored_during_execution: list[_PreferredPod] = []
-
-
-class _Affinity(Table):
-    node_affinity: _NodeAffinity | None = None
-    pod_affinity: _PodAffinity | None = None
-    pod_anti_affinity: _PodAffinity | None = None
-
-
-class _Profile(Table):
-    type: Literal["RuntimeDefault", "Localhost", "Unconfined"]
-    localhost_profile: str | None = None
-
-
-class _Capabilities(Table):
-    add: list[str] = []
-    drop: list[str] = []
-
-
-class _PodSecurity(Table):
-    fs_group: Amount | None = None
-    run_as_group: Amount | None = None
-    run_as_non_root: bool | None = None
-    run_as_user: Amount | None = None
-    supplemental_groups: list[Amount] = []
-    selinux_type: str | None = None
-    seccomp_profile: _Profile | None = None
-    app_armor_profile: _Profile | None = None
-
-
-class _ContainerSecurity(Table):
-    capabilities: _Capabilities | None = None
-    privileged: bool | None = None
-    run_as_user: Amount | None = None
-    run_as_group: Amount | None = None
-    run_as_non_root: bool | None = None
-    read_only_root_filesystem: bool | None = None
-    allow_privilege_escalation: bool | None = None
-    selinux_type: str | None = None
-    proc_mount: Literal["Default", "Unmasked"] | None = None
-    seccomp_profile: _Profile | None = None
-    app_armor_profile: _Profile | None = None
-
-
-class _DnsOption(Table):
-    name: str
-    value: str | None = None
-
-
-class _DnsConfig(Table):
-    nameservers: list[str] = []
-    searches: list[str] = []
-    options: list[_DnsOption] = []
-
-
-class _HostAlias(Table):
-    ip: str
-    hostnames: list[str]
-
-
-class _Service(Table):
-    name: str
-    alias: str | None = None
-    entrypoint: list[str] = []
-    command: list[str] = []
-    environment: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*=")]] = []
-    suspend_data_path: str | None = None
-
-
-class _Exec(Table):
-    command: list[str]
-
-
-class _Header(Table):
-    name: str
-    value: str
-
-
-class _HttpGet(Table):
-    host: str | None = None
-    port: v.Port
-    path: str | None = None
-    scheme: Literal["HTTP", "HTTPS"] | None = None
-    http_headers: list[_Header] = []
-
-
-class _TcpSocket(Table):
-    host: str | None = None
-    port: v.Port
-
-
-class _Hook(Table):
-    exec: _Exec | None = None
-    http_get: _HttpGet | None = None
-    tcp_socket: _TcpSocket | None = None
-
-
-class _Lifecycle(Table):
-    post_start: _Hook | None = None
-    pre_stop: _Hook | None = None
-
-
-class _PodPatch(Table):
-    name: str
-    patch: str | None = None
-    patch_path: str | None = None
-    patch_type: Literal["merge", "json", "strategic"] = "strategic"
-
-
-class _Volume(Table):
-    name: str
-    mount_path: str
-    sub_path: str | None = None
-
-
-class _Writable(_Volume):
-    read_only: bool = False
-    mount_propagation: Literal["None", "HostToContainer", "Bidirectional"] | None = None
-
-
-class _HostPath(_Writable):
-    host_path: str | None = None
-
-
-class _Files(_Volume):
-    read_only: bool = False
-    items: dict[str, str] = {}
-
-
-class _EmptyDir(_Volume):
-    medium: Literal["", "Memory"] = ""
-    size_limit: Quantity | None = None
-    mount_propagation: Literal["None", "HostToContainer", "Bidirectional"] | None = None
-
-
-class _Csi(_Volume):
-    driver: str
-    fs_type: str | None = None
-    volume_attributes: dict[str, str] = {}
-    read_only: bool = False
-
-
-class _Nfs(_Volume):
-    server: str
-    path: str
-    read_only: bool = False
-
-
-class _Volumes(Table):
-    host_path: list[_HostPath] = []
-    pvc: list[_Writable] = []
-    config_map: list[_Files] = []
-    secret: list[_Files] = []
-    empty_dir: list[_EmptyDir] = []
-    csi: list[_Csi] = []
-    nfs: list[_Nfs] = []
-
-
-class _AutoscalerPolicy(Table):
-    periods: list[str] = []
-    timezone: str | None = None
-    idle_count: Amount | None = None
-    idle_time: Duration | None = None
-    scale_factor: Annotated[float, Field(ge=0, strict=False)] | None = None
-    scale_factor_limit: Amount | None = None
-
-
-class _Autoscaler(Table):
-    max_pause_pods: Amount | None = None
-    pause_pod_image: v.ImageReference | None = None
-    pause_pod_priority_class_name: str | None = None
-    pause_pod_image_pull_secrets: list[str] = []
-    policy: list[_AutoscalerPolicy] = []
-
-
-class _Options(Table):
-    allow_privilege_escalation: bool | None = None
-    cap_add: list[str] = []
-    cap_drop: list[str] = []
-    image_pull_secrets: list[v.PlainName] = []
-    use_service_account_image_pull_secrets: bool = False
-    helper_image_flavor: str | None = None
-    helper_image_autoset_arch_and_os: bool = False
-    affinity: _Affinity | None = None
-    scheduler_name: v.PlainName | None = None
-    allowed_users: list[str] = []
-    allowed_groups: list[str] = []
-    poll_interval: Annotated[int, Field(ge=1)] | None = None
-    cleanup_grace_period_seconds: Amount | None = None
-    pod_termination_grace_period_seconds: Amount | None = None
-    cleanup_resources_timeout: Duration | None = None
-    resource_availability_check_max_attempts: Amount | None = None
-    retry_limit: Amount | None = None
-    retry_backoff_max: Annotated[int, Field(ge=500)] | None = None
-    retry_limits: dict[str, Amount] = {}
-    print_pod_warning_events: bool | None = None
-    dns_policy: (
-        Literal["none", "default", "cluster-first", "cluster-first-with-host-net"] | None
-    ) = None
-    dns_config: _DnsConfig | None = None
-    autoscaler: _Autoscaler | None = None
-    host_aliases: list[_HostAlias] = []
-    services: list[_Service] = []
-    pod_security_context: _PodSecurity | None = None
-    container_lifecycle: _Lifecycle | None = None
-    pod_spec: list[_PodPatch] = []
-    logs_base_dir: str | None = None
-    scripts_base_dir: str | None = None
-    suspend_pvc_size: Quantity | None = None
-    suspend_pvc_storage_class: v.PlainName | None = None
-    volumes: _Volumes | None = None
-    namespace_overwrite_allowed: Expression | None = None
-    service_account_overwrite_allowed: Expression | None = None
-    pod_labels_overwrite_allowed: Expression | None = None
-    pod_annotations_overwrite_allowed: Expression | None = None
-    node_selector_overwrite_allowed: Expression | None = None
-    node_tolerations_overwrite_allowed: Expression | None = None
-    bearer_token_overwrite_allowed: bool = False
-
-
-_COMPUTED: dict[str, Any] = {
-    **{f"{role}_container_security_context": (_ContainerSecurity | None, None) for role in _ROLES},
-    **{
-        f"{role}{kind}_{bound}_overwrite_max_allowed": (Quantity | None, None)
-        for role in ("", "helper_", "service_", "pod_")
-        for kind in _KINDS
-        for bound in ("limit", "request")
-        if (role, kind) != ("pod_", "ephemeral_storage")
-    },
-    **{
-        f"pod_{kind}_{bound}": (Quantity | None, None)
-        for kind in ("cpu", "memory")
-        for bound in ("limit", "request")
-    },
-}
-Kubernetes: type[Table] = create_model("Kubernetes", __base__=_Options, **_COMPUTED)
-
-
-class Runner(Table):
-    """The keys of `[[runners]]` that have no argument."""
-
-    limit: Amount | None = None
-    strict_check_interval: bool | None = None
-    output_limit: Annotated[int, Field(ge=1)] | None = None
-    builds_dir: str | None = None
-    cache_dir: str | None = None
-    shell: str | None = None
-    pre_get_sources_script: str | None = None
-    post_get_sources_script: str | None = None
-    pre_build_script: str | None = None
-    post_build_script: str | None = None
-    clone_url: Annotated[str, v.rule(v.server_url)] | None = None
-    clean_git_config: bool | None = None
-    prepare_timeout: Duration | None = None
-    get_sources_timeout: Duration | None = None
-    unhealthy_requests_limit: Amount | None = None
-    unhealthy_interval: Duration | None = None
-    job_status_final_update_retry_limit: Amount | None = None
-    debug_trace_disabled: bool | None = None
-    step_runner_image: str | None = None
-    labels: dict[str, str] = {}
-    kubernetes: Kubernetes | None = None
+def _model(name: str, shape: Mapping[str, Any]) -> type[Table]:
+    required = _REQUIRED.get(name, set())
+    fields: dict[str, Any] = {}
+    for key, value in shape.items():
+        kind = _type(key, value, name)
+        field = Field(alias=key) if key in required else Field(None, alias=key)
+        fields[key.replace("-", "_")] = (kind if key in required else kind | None, field)
+    return create_model(name, __base__=Table, **fields)
+
+
+_KEYS: dict[str, Any] = json.loads(
+    resources.files(__package__).joinpath("_config_keys.json").read_text()
+)
+Runner = _model("runners", _KEYS["keys"]["runners"][0])
+"""The keys of `[[runners]]`, from the runner's own configuration types."""
 
 
 # What the package renders itself, and the argument that it comes from.
@@ -362,6 +160,9 @@ _MANAGED = {
     "url": "gitlab_url",
     "token": "runner_token",
     "executor": "nothing: it is 'kubernetes'",
+    **dict.fromkeys(
+        ("id", "token_obtained_at", "token_expires_at"), "nothing: registration writes it"
+    ),
     "request_concurrency": "request_concurrency",
     "environment": "environment",
     "feature_flags": "feature_flags",
@@ -391,6 +192,9 @@ _MANAGED = {
         for bound in ("request", "limit")
     },
 }
+_OTHER_EXECUTORS = (
+    *("autoscaler", "custom", "docker", "instance", "machine", "parallels", "ssh", "virtualbox"),
+)
 _CLUSTER_ACCESS = ("host", "context", "cert_file", "key_file", "ca_file", "bearer_token")
 # What the runner would need for it, by GitLab's table of API permissions.
 _NEEDS_MORE_RIGHTS = {
@@ -442,6 +246,8 @@ def _refused(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
         path = prefix + key
         if path in _MANAGED:
             yield key, f"{path}: is made by this package; remove it and use {_MANAGED[path]}"
+        elif not prefix and key in _OTHER_EXECUTORS:
+            yield key, f"{path}: is for another executor than 'kubernetes'; remove it"
         elif prefix and key in _CLUSTER_ACCESS:
             yield key, f"{path}: is not for this: jobs run in the runner's own cluster; remove it"
         elif prefix and key in _NEEDS_MORE_RIGHTS:
