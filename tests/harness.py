@@ -10,6 +10,8 @@ import pulumi
 from google.protobuf import json_format
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
+from tests import lint
+
 SECRET = "4dabf18193072939515e22adb298388d"
 
 
@@ -121,6 +123,10 @@ def deploy(program: Callable[[], object], *, preview: bool = False) -> Recorder:
         program()
 
     run()
+    for release in recorder.of_type(":helm.sh/v3:Release"):
+        # It is unknown in the preview of a stack that is not there yet.
+        if isinstance(values := release.plain.get("values"), dict):
+            lint.record(values)
     return recorder
 
 
