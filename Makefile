@@ -2,10 +2,12 @@
 VENV := .cache/venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
+# Ends a command when make is killed, as Ctrl-C does.
+WITH_MAKE := setpriv --pdeathsig TERM
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds plugin static policy bench wheel \
+.PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds static policy bench wheel \
   check preview previewable \
   schema docs lock
 
@@ -36,7 +38,7 @@ $(eval $(call environment,bench,bench/requirements.txt,the plotting library))
 $(eval $(call environment,docs,docs/requirements.txt,what builds the site (once)))
 
 up: setup ## Bring up the lab and the platform on it (needs root)
-	@$(PY) -m lab up
+	@$(WITH_MAKE) $(PY) -m lab up
 
 down: setup ## Stop the lab and remove what it made
 	@$(PY) -m lab down
@@ -50,16 +52,12 @@ verify: setup ## Build the same image in two jobs; the second must be warm
 test: setup ## Unit tests: no cluster, no network
 	@$(PY) -m pytest tests/unit tests/preview
 
-engine: setup ## Tests with the real engine
+engine: setup .cache/policy-venv/.ready ## Tests with the real engine
 	@$(PY) -m lab languages
 	@$(PY) -m pytest tests/engine
 
 upgrade: setup ## Updates from recorded versions; one of them on the running lab
 	@$(PY) -m pytest tests/upgrade
-
-plugin: setup ## Tests with the provider plugin kubernetes itself, on the running lab
-	@$(PY) -m lab plugin
-	@$(PY) -m pytest tests/plugin
 
 static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
 	@$(PY) -m pytest tests/static
@@ -75,9 +73,9 @@ wheel: setup ## Build the wheel, and try it in an environment of its own
 	@.cache/wheel-venv/bin/pip install --quiet --disable-pip-version-check -c requirements.lock .cache/dist/*.whl mypy
 	@$(PY) -m pytest tests/wheel
 
-bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a check; MINUTES=: a part)
+bench: up .cache/bench-venv/.ready ## Measure every way to build (QUICK=1: a check; JOBS=1: the README; MINUTES=: a part)
 	@$(if $(QUICK),,$(PY) -m lab extras)
-	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) \
+	@$(PY) -m bench --mode $(if $(QUICK),quick,$(if $(JOBS),jobs,full)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  --charts .cache/bench-venv/bin/python
 
 e2e: setup ## Tests on the running lab

@@ -1,7 +1,10 @@
-"""The lab's command line: `python -m lab up|down|status|verify|extras|languages|plugin`."""
+"""The lab's command line: `python -m lab up|down|status|verify|extras|languages`."""
 
 import argparse
+import os
+import signal
 import sys
+from typing import NoReturn
 
 from pulumi.automation import errors
 
@@ -52,12 +55,6 @@ def _extras() -> None:
     images.load_all(images.EXTRAS)
 
 
-def _plugin() -> None:
-    from lab import toolchain
-
-    toolchain.ensure(toolchain.PLUGIN)
-
-
 def _languages() -> None:
     from lab import language, toolchain
 
@@ -72,9 +69,12 @@ _COMMANDS = {
     "status": (_status, "show what runs"),
     "verify": (_verify, "run the same docker build twice and show that the second is warm"),
     "extras": (_extras, "build, once, what the tests on the running lab need beside it"),
-    "plugin": (_plugin, "build, once, the provider plugin kubernetes, for the tests of it"),
     "languages": (_languages, "build, once, what the tests of the plugin's users need"),
 }
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def main() -> int:
@@ -84,6 +84,10 @@ def main() -> int:
     for name, (_, text) in _COMMANDS.items():
         commands.add_parser(name, help=text)
     command, _ = _COMMANDS[parser.parse_args().command]
+    # A kill is an interruption like Ctrl-C, and so is a closed terminal, but for nohup.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         command()
     except LabError as error:
@@ -99,4 +103,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # Without a word of what an interrupted program of Pulumi's has left, which the SDK prints.
+    os._exit(code)

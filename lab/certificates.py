@@ -4,7 +4,6 @@ import base64
 import datetime as dt
 import ipaddress
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lab.paths import replace
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,7 @@ class Authority:
 
 def write_private(path: Path, data: bytes) -> Path:
     """Write a file that only its owner can read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-        file.write(data)
+    replace(path, data, mode=0o600)
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from lab import certificates as certs
 from lab import enforcer, images, packages, process
 from lab.console import LabError, step
-from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, KUBECONFIG, STATE
+from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, KUBECONFIG, STATE, replace
 from lab.toolchain import tool
 
 NODE = "lab"
@@ -50,7 +50,7 @@ def _remember_what_is_there() -> None:
     """Note which of the fixed places the lab will have made, for `down`."""
     made = STATE / "made.json"
     if not made.exists():
-        made.write_text(json.dumps([path for path in _FIXED if not Path(path).exists()]))
+        replace(made, json.dumps([path for path in _FIXED if not Path(path).exists()]))
 
 
 def _controllers() -> list[Path]:
@@ -96,13 +96,13 @@ def _ip_output(*arguments: str) -> str:
 
 def _interface() -> None:
     """Make the address of the node: on the machine alone, reachable from pods."""
-    if not _ip("link", "show", INTERFACE):
-        _ip("link", "add", INTERFACE, "type", "bridge")
-        _ip("addr", "add", f"{NODE_IP}/32", "dev", INTERFACE)
-        _ip("link", "set", INTERFACE, "up")
+    # What is there is refused, and stays.
+    _ip("link", "add", INTERFACE, "type", "bridge")
+    _ip("addr", "add", f"{NODE_IP}/32", "dev", INTERFACE)
+    _ip("link", "set", INTERFACE, "up")
     saved = STATE / "ip_forward"
     if not saved.exists():
-        saved.write_text(_FORWARD.read_text())
+        replace(saved, _FORWARD.read_text())
     _FORWARD.write_text("1")
 
 

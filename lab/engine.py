@@ -1,114 +1,106 @@
-"""The real Pulumi engine, with its state in a directory and, where needed, stand-in providers."""
+"""The real Pulumi engine: its state in a directory, its provider plugins installed, its stacks."""
 
+import json
 import os
+import platform
+import re
 import runpy
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pulumi import automation as auto
 
 from lab import language
 from lab.certificates import kept_secret
-from lab.console import LabError
-from lab.paths import LOGS, ROOT, STATE
+from lab.console import LabError, say
+from lab.paths import KUBECONFIG, ROOT, STATE, replace
+from lab.process import BOUND
 from lab.toolchain import tool
 
-PROVIDERS = ("kubernetes", "random", "tls")
+HOME = STATE / "pulumi-home"
+STAND_INS = ("aws", "random", "tls")
+"""The providers that no registry serves: lab/providers stands in for them."""
+_PATIENCE = 60.0
 
 
-def provider_mode() -> str:
-    """Return `plugin` or `standin`, by LAB_PROVIDERS or by what is installed.
-
-    Raises:
-        LabError: LAB_PROVIDERS is none of plugin, standin and auto.
-    """
-    wanted = os.environ.get("LAB_PROVIDERS", "auto")
-    if wanted not in {"plugin", "standin", "auto"}:
-        raise LabError(f"LAB_PROVIDERS must be plugin, standin or auto, got '{wanted}'")
-    if wanted != "auto":
-        return wanted
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    plugins = home / "plugins"
-    installed = [any(plugins.glob(f"resource-{name}-v*")) for name in PROVIDERS]
-    return "plugin" if all(installed) else "standin"
-
-
-@contextmanager
-def providers(mode: str, kubeconfig: Path) -> Iterator[dict[str, str]]:
-    """Serve the providers; yield the environment by which the engine finds them."""
-    environment = {"KUBECONFIG": str(kubeconfig)}
-    if mode == "plugin":
-        yield environment
-        return
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / "providers.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lab.providers"],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        addresses = process.stdout.readline().strip()
-        if not addresses:
-            raise LabError(f"the stand-in providers did not start; see {LOGS / 'providers.log'}")
-        home = {"PULUMI_HOME": str(STATE / "pulumi-home")}
-        yield {**environment, **home, "PULUMI_DEBUG_PROVIDERS": addresses}
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def kubernetes_plugin(served: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Serve the provider plugin `kubernetes` itself, in place of its stand-in.
-
-    It is good for one command of the engine, which tells it to cancel at the end.
+def environment(kubeconfig: Path = KUBECONFIG) -> dict[str, str]:
+    """Install the provider plugins; return the environment by which the engine finds them.
 
     Args:
-        served: What `providers` yielded.
+        kubeconfig: The cluster that the provider `kubernetes` talks to.
     """
-    with (LOGS / "plugin.log").open("ab") as log:
-        process = subprocess.Popen(
-            [tool("pulumi-resource-kubernetes")],
-            env={**os.environ, **served},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        if not port:
-            raise LabError(f"the plugin did not start; see {LOGS / 'plugin.log'}")
-        others = [
-            address
-            for address in served["PULUMI_DEBUG_PROVIDERS"].split(",")
-            if not address.startswith("kubernetes:")
-        ]
-        yield {**served, "PULUMI_DEBUG_PROVIDERS": ",".join([*others, f"kubernetes:{port}"])}
-    finally:
-        process.terminate()
-        process.wait()
+    _install("kubernetes", [str(tool("pulumi-resource-kubernetes"))])
+    for name in STAND_INS:
+        python = ["env", f"PYTHONPATH={ROOT}", sys.executable]
+        _install(name, [*python, "-m", "lab.providers", name])
+    helm = {f"HELM_{kind}_HOME": str(STATE / "helm") for kind in ("CACHE", "CONFIG", "DATA")}
+    return {"KUBECONFIG": str(kubeconfig), "PULUMI_HOME": str(HOME), **helm}
+
+
+def _install(name: str, command: list[str]) -> None:
+    """Install a plugin as the version that the SDK asks for; it dies with the engine."""
+    version = metadata.version(f"pulumi-{name}")
+    path = HOME / f"plugins/resource-{name}-v{version}/pulumi-resource-{name}"
+    _script(path, [*BOUND, *command])
+
+
+def _script(path: Path, command: list[str]) -> None:
+    text = f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
+    if not path.exists() or path.read_text() != text:
+        replace(path, text, mode=0o755)
 
 
 def _passphrase() -> str:
     return kept_secret(STATE / "passphrase", lambda: secrets.token_urlsafe(32))
+
+
+class _Command(auto.PulumiCommand):
+    """The CLI; an interrupted caller waits until it has saved the state and given the lock back."""
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], Any] | None = None,
+        on_error: Callable[[str], Any] | None = None,
+    ) -> auto.CommandResult:
+        """Run a command.
+
+        Raises:
+            CommandError: the command failed.
+            KeyboardInterrupt: it was interrupted, and has ended.
+        """
+        with ThreadPoolExecutor(1) as worker:
+            thread = worker.submit(threading.get_native_id).result()
+            call = super().run
+            result = worker.submit(call, args, cwd, additional_env, on_output, on_error)
+            try:
+                return result.result()
+            except KeyboardInterrupt:
+                try:
+                    if _signal_children(thread, signal.SIGINT):
+                        say("  interrupted: waiting for pulumi; interrupt again to kill it")
+                        result.exception(_PATIENCE)
+                finally:
+                    _signal_children(thread, signal.SIGKILL)
+                raise
+
+
+def _signal_children(thread: int, number: signal.Signals) -> bool:
+    children = Path(f"/proc/self/task/{thread}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), number)
+    return bool(children)
 
 
 def select_stack(
@@ -126,11 +118,13 @@ def select_stack(
         program: The Pulumi program; it runs in this process, so no language host is needed.
         work_dir: Where Pulumi.yaml is; the engine writes the stack's file there.
         project: Name of the project.
-        environment: What `providers` yielded.
+        environment: What the function `environment` returned.
         state: Where its state is. Default: below the lab's directory.
     """
     state.mkdir(parents=True, exist_ok=True)
-    command = auto.PulumiCommand(root=str(_command_root()))
+    # In a session of its own: Ctrl-C in a terminal reaches it once, by `_Command`.
+    _script(STATE / "pulumi-cli/bin/pulumi", ["setsid", *BOUND, str(tool("pulumi"))])
+    command = _Command(root=str(STATE / "pulumi-cli"))
     return auto.create_or_select_stack(
         stack_name=name,
         project_name=project,
@@ -149,6 +143,77 @@ def select_stack(
     )
 
 
+def update(stack: auto.Stack) -> auto.UpResult:
+    """Update a stack, and print what happens to its resources.
+
+    Raises:
+        LabError: the update failed; with the reason of each resource, once and in full.
+    """
+    reasons: list[str] = []
+    errors: list[str] = []
+
+    def note(event: auto.EngineEvent) -> None:
+        if event.res_outputs_event:
+            step = event.res_outputs_event.metadata
+            operation = str(getattr(step.op, "value", step.op))
+            if operation not in {"same", "read"} and not step.type.startswith("pulumi:"):
+                say(f"    {operation:<8} {_resource(step.urn)}")
+        diagnostic = event.diagnostic_event
+        if diagnostic and diagnostic.severity == "error":
+            text = _MARKUP.sub("", diagnostic.message).strip()
+            # What stopped the program comes again as an unhandled error.
+            if not any(reason in text for reason in reasons) and text != "update failed":
+                about = f"{_resource(diagnostic.urn)}:\n" if diagnostic.urn else ""
+                reasons.append(about + text)
+
+    try:
+        return stack.up(on_event=note, on_error=errors.append, color="never")
+    except auto.errors.CommandError:
+        raise LabError("\n".join(["the update failed:", *(reasons or errors)])) from None
+
+
+_MARKUP = re.compile(r"<\{%.*?%\}>")
+
+
+def _resource(urn: str) -> str:
+    *_, kind, name = urn.split("::")
+    return f"{kind.rpartition('$')[2]} {name}"
+
+
+def recover(stack: auto.Stack, project: str) -> None:
+    """Clear away what a killed update of a stack left: its lock, and what it had begun to make.
+
+    The next update makes it: the provider `kubernetes` takes over an object that is there.
+
+    Args:
+        stack: The stack; its state is in a directory.
+        project: Name of the project.
+    """
+    state = Path(stack.workspace.env_vars["PULUMI_BACKEND_URL"].removeprefix("file://"), ".pulumi")
+    folder = state / f"locks/organization/{project}/{stack.name}"
+    locks = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    if locks and not any(map(_runs, locks)):
+        stack.cancel()
+        say(f"  cancelled the update of a process that is gone (pid {locks[0]['pid']})")
+    file = state / f"stacks/{project}/{stack.name}.json"
+    if file.exists() and '"pending_operations"' in file.read_text():
+        exported = stack.export_stack()
+        deployment = dict(exported.deployment or {})
+        pending = deployment.pop("pending_operations")
+        stack.import_stack(auto.Deployment(exported.version, deployment))
+        say(f"  {len(pending)} operations were cut off: they are done again")
+
+
+def _runs(lock: dict[str, Any]) -> bool:
+    """Tell whether the update that made a lock may still run: of another machine, nobody knows."""
+    if lock["hostname"] != platform.node():
+        return True
+    try:
+        return Path(f"/proc/{lock['pid']}/comm").read_text().strip() == "pulumi"
+    except OSError:
+        return False
+
+
 def cli(
     work_dir: Path, environment: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
@@ -157,11 +222,11 @@ def cli(
     Args:
         work_dir: Where Pulumi.yaml is. The state is in `.state` there, unless `environment` says
             otherwise.
-        environment: What `providers` yielded, or the like.
+        environment: What the function `environment` returned, or the like.
         arguments: Command and options.
     """
     return subprocess.run(
-        [str(tool("pulumi")), *arguments, "--non-interactive", "--color", "never"],
+        [*BOUND, str(tool("pulumi")), *arguments, "--non-interactive", "--color", "never"],
         cwd=work_dir,
         env=cli_environment(work_dir, environment),
         stdin=subprocess.DEVNULL,
@@ -179,7 +244,7 @@ def cli_environment(work_dir: Path, environment: dict[str, str]) -> dict[str, st
     return {
         **os.environ,
         **language.environment(),
-        "PULUMI_HOME": str(STATE / "pulumi-home"),
+        "PULUMI_HOME": str(HOME),
         "PULUMI_BACKEND_URL": f"file://{state}",
         "PULUMI_CONFIG_PASSPHRASE": _passphrase(),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -189,17 +254,20 @@ def cli_environment(work_dir: Path, environment: dict[str, str]) -> dict[str, st
 
 def state_text(name: str, project: str) -> str:
     """Return a stack's state as it is on disk, where secrets are encrypted."""
-    return (STATE / f"pulumi/.pulumi/stacks/{project}/{name}.json").read_text()
+    return _state(name, project).read_text()
 
 
-def _command_root() -> Path:
-    """Return a directory with `bin/pulumi`, as the Automation API wants it."""
-    root = STATE / "pulumi-cli"
-    link = root / "bin/pulumi"
-    if not link.is_symlink():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(tool("pulumi"))
-    return root
+def salt(name: str, project: str) -> str | None:
+    """Return the salt with which the secrets of a stack's state are encrypted; None before one."""
+    state = _state(name, project)
+    if not state.exists():
+        return None
+    latest = json.loads(state.read_text())["checkpoint"]["latest"] or {}
+    return latest.get("secrets_providers", {}).get("state", {}).get("salt")  # type: ignore[no-any-return]
+
+
+def _state(name: str, project: str) -> Path:
+    return STATE / f"pulumi/.pulumi/stacks/{project}/{name}.json"
 
 
 def program_of(path: Path) -> Callable[[], None]:

@@ -4,26 +4,23 @@ The platform's own images cannot be pulled without a network. Each stand-in is n
 what it stands in for, below `lab.invalid/`.
 """
 
-import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
 import subprocess
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import language, packages, toolchain
+from lab import language, oci, packages, toolchain
 from lab.console import LabError, say, step
 from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
 
 REGISTRY = "lab.invalid"
 MIRROR = "http://deb.debian.org/debian"
-_OCI = "application/vnd.oci.image"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What a container never reads.
 _DROPPED = (
@@ -58,7 +55,7 @@ class Image:
 
     `files` maps a path in the image to the file on this machine, `links` are symbolic links;
     `suite` and `include` name a Debian root file system and its packages, `setup` is run in it;
-    `user` and `environment` are those of its containers.
+    `user`, `environment` and `stop_signal` are those of its containers.
     """
 
     key: str
@@ -71,6 +68,7 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     user: str = ""
     environment: tuple[str, ...] = ()
+    stop_signal: str = ""
     busybox: bool = False
     compressed: bool = False
 
@@ -85,15 +83,12 @@ class Image:
         return IMAGES / f"{self.key}.tar"
 
 
-def _manager_files() -> dict[str, Path]:
-    folder = ROOT / "lab/manager"
+def _runner_files() -> dict[str, Path]:
+    folder = ROOT / "lab/runner"
     return {
         "entrypoint": folder / "entrypoint",
-        "usr/bin/gitlab-runner": folder / "gitlab-runner",
-        # What the official chart calls; busybox has the rest.
-        "usr/bin/dumb-init": folder / "dumb-init",
-        "usr/bin/pgrep": folder / "pgrep",
-        "bin/bash": packages.binary("bash-static"),
+        "usr/bin/gitlab-runner": BIN / "gitlab-runner",
+        "usr/bin/gitlab-runner-build": folder / "gitlab-runner-build",
     }
 
 
@@ -109,6 +104,19 @@ def _pause_files() -> dict[str, Path]:
     return {"pause": binary}
 
 
+_RUNNER = "19.4.0"
+_HELPER = (("usr/bin/gitlab-runner-helper", "gitlab-runner"),)
+_TOOLS: dict[str, Any] = {
+    "suite": "bookworm",
+    # Python is for GitLab's stand-in, and for the CLI in tests of previews.
+    "include": ("git", "git-lfs", "dumb-init", "procps", "ca-certificates", "python3"),
+    "setup": """
+        useradd --uid 100 --gid nogroup --create-home gitlab-runner
+        git lfs install --system --skip-repo
+        """,
+}
+"""The root file system of the runner's images, of GitLab's stand-in and of the CLI's image."""
+
 ALL = (
     Image("pause", "1", _pause_files, entrypoint=("/pause",)),
     Image(
@@ -122,11 +130,23 @@ ALL = (
         entrypoint=("minio",),
         busybox=True,
     ),
+    # As GitLab makes its two images, of Debian in place of Alpine.
     Image(
         "gitlab-runner",
-        "19.3.2",
-        _manager_files,
-        busybox=True,
+        _RUNNER,
+        _runner_files,
+        **_TOOLS,
+        links=_HELPER,
+        entrypoint=("dumb-init", "/entrypoint"),
+        stop_signal="SIGQUIT",
+    ),
+    Image(
+        "gitlab-runner-helper",
+        _RUNNER,
+        _runner_files,
+        **_TOOLS,
+        links=_HELPER,
+        entrypoint=("dumb-init", "/entrypoint"),
     ),
     Image(
         "registry-mirror",
@@ -197,9 +217,13 @@ EXTRAS = (
         "pulumi",
         "3.250.0",
         _pulumi_files,
-        suite="bookworm",
-        include=("python3", "git", "ca-certificates"),
-        setup="ln -s /opt/lab/lab/language/bin/pulumi-language-python /usr/local/bin/",
+        **_TOOLS,
+        links=(
+            (
+                "usr/local/bin/pulumi-language-python",
+                "/opt/lab/lab/language/bin/pulumi-language-python",
+            ),
+        ),
         environment=("PYTHONPATH=/opt/lab",),
     ),
     # As moby/buildkit:rootless is made, of Debian in place of Alpine.
@@ -248,164 +272,28 @@ EXTRAS = (
 """What the tests on the lab need beside that."""
 
 
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+def _rootfs_key(image: Image) -> str:
+    parts = [image.suite, image.include, image.setup]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _entry(name: str, mode: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.mode, info.type, info.mtime = mode, kind, 0
-    return info
-
-
-def _add_file(tar: tarfile.TarFile, name: str, source: Path) -> None:
-    info = _entry(name, 0o755)
-    info.size = source.stat().st_size
-    with source.open("rb") as content:
-        tar.addfile(info, content)
-
-
-def _capabilities(path: Path) -> dict[str, str]:
-    """Return a file's capabilities as archives have them, if it has any."""
-    name = "security.capability"
-    if name not in os.listxattr(path):
-        return {}
-    # Bytes that are no UTF-8 pass through as surrogates.
-    return {f"SCHILY.xattr.{name}": os.getxattr(path, name).decode("utf-8", "surrogateescape")}
-
-
-def _rootfs_files(root: Path) -> Iterator[Path]:
-    for folder, directories, files in os.walk(root):
-        directories.sort()
-        relative = Path(folder).relative_to(root)
-        directories[:] = [name for name in directories if str(relative / name) not in _DROPPED]
-        yield from (Path(folder) / name for name in sorted([*directories, *files]))
-
-
-def _write_layer(image: Image, target: Path, rootfs: Path | None) -> None:
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        if rootfs:
-            for path in _rootfs_files(rootfs):
-                info = tar.gettarinfo(path, arcname=str(path.relative_to(rootfs)))
-                if info.isdev() or info.isfifo():
-                    continue  # the runtime makes /dev
-                info.mtime = 0
-                if info.isreg():
-                    info.pax_headers = _capabilities(path)
-                    with path.open("rb") as content:
-                        tar.addfile(info, content)
-                else:
-                    tar.addfile(info)
-            return
-        for directory in ("bin", "etc", "usr", "usr/bin", "var"):
-            tar.addfile(_entry(directory, 0o755, tarfile.DIRTYPE))
-        tar.addfile(_entry("tmp", 0o1777, tarfile.DIRTYPE))
-        for name, text in {
-            "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"
-            "gitlab-runner:x:100:65533::/home/gitlab-runner:/bin/sh\n",
-            "etc/group": "root:x:0:\ngitlab-runner:x:65533:\n",
-        }.items():
-            info = _entry(name, 0o644)
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text.encode()))
-        if image.busybox:
-            busybox = packages.binary("busybox")
-            _add_file(tar, "bin/busybox", busybox)
-            applets = subprocess.run(
-                [busybox, "--list"], capture_output=True, text=True, check=True
-            ).stdout.split()
-            for applet in sorted(set(applets) - {"busybox"}):
-                info = _entry(f"bin/{applet}", 0o777, tarfile.SYMTYPE)
-                info.linkname = "busybox"
-                tar.addfile(info)
-        for name, source in sorted(image.files().items()):
-            _add_file(tar, name, source.resolve())
-        for name, target_name in image.links:
-            info = _entry(name, 0o777, tarfile.SYMTYPE)
-            info.linkname = target_name
-            tar.addfile(info)
-
-
-def write_oci(image: Image, layer: Path, target: Path) -> str:
-    """Pack one layer as an OCI archive; return the digest of its manifest."""
-    diff_id = "sha256:" + hashlib.file_digest(layer.open("rb"), "sha256").hexdigest()
-    blob, media = layer, f"{_OCI}.layer.v1.tar"
-    if image.compressed:
-        blob, media = layer.with_suffix(".gz"), f"{media}+gzip"
-        # No name and no time in the header: the digest stays the same.
-        with (
-            layer.open("rb") as source,
-            blob.open("wb") as raw,
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=3, mtime=0) as out,
-        ):
-            shutil.copyfileobj(source, out, 1 << 20)
-    blob_digest = "sha256:" + hashlib.file_digest(blob.open("rb"), "sha256").hexdigest()
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {
-                "Entrypoint": list(image.entrypoint),
-                "Env": [
-                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    *image.environment,
-                ],
-                **({"User": image.user} if image.user else {}),
-            },
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        },
-        sort_keys=True,
-    ).encode()
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{_OCI}.manifest.v1+json",
-            "config": _descriptor(config, f"{_OCI}.config.v1+json"),
-            "layers": [{"mediaType": media, "digest": blob_digest, "size": blob.stat().st_size}],
-        },
-        sort_keys=True,
-    ).encode()
-    index = {
-        "schemaVersion": 2,
-        "manifests": [
-            {
-                **_descriptor(manifest, f"{_OCI}.manifest.v1+json"),
-                "annotations": {"io.containerd.image.name": image.name},
-            }
-        ],
-    }
-    texts = {
-        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
-        "index.json": json.dumps(index, sort_keys=True).encode(),
-        blob_path(_digest(config)): config,
-        blob_path(_digest(manifest)): manifest,
-    }
-    with tarfile.open(target, "w") as tar:
-        for name, data in texts.items():
-            info = _entry(name, 0o644)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-        info = _entry(blob_path(blob_digest), 0o644)
-        info.size = blob.stat().st_size
-        with blob.open("rb") as content:
-            tar.addfile(info, content)
-    if blob != layer:
-        blob.unlink()
-    return _digest(manifest)
-
-
-def blob_path(digest: str) -> str:
-    """Return where a blob is in an OCI archive."""
-    return "blobs/" + digest.replace(":", "/")
-
-
-def _descriptor(data: bytes, media: str) -> dict[str, Any]:
-    return {"mediaType": media, "digest": _digest(data), "size": len(data)}
+def _rootfs_layer(image: Image) -> Path:
+    """Return the layer with the image's Debian packages; images with the same ones share it."""
+    layer = IMAGES / f"rootfs-{_rootfs_key(image)}.tar"
+    if not layer.exists():
+        rootfs = _debootstrap(image)
+        oci.write_rootfs(rootfs, layer, without=_DROPPED)
+        shutil.rmtree(rootfs)
+    return layer
 
 
 def _debootstrap(image: Image) -> Path:
     """Make a Debian root file system with the image's packages; needs root."""
     target = IMAGES / f"rootfs-{image.key}"
+    # What an interrupted run left may still be mounted.
+    for point in ("proc", "sys"):
+        umount = ["umount", "--lazy", "--recursive", str(target / point)]
+        subprocess.run(umount, capture_output=True, check=False)
     shutil.rmtree(target, ignore_errors=True)
     share = DEBIAN / "root/usr/share/debootstrap"
     log = IMAGES / f"rootfs-{image.key}.log"
@@ -430,9 +318,6 @@ def _debootstrap(image: Image) -> Path:
     if result.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-5:])
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
-    for name, source in image.files().items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target / name)
     if image.setup:
         subprocess.run(
             ["chroot", str(target), "/bin/sh", "-ec", image.setup],
@@ -442,16 +327,31 @@ def _debootstrap(image: Image) -> Path:
     return target
 
 
+def _files_layer(image: Image) -> Path | None:
+    """Return the layer with the image's own files, None where it has none."""
+    files = image.files()
+    links = dict(image.links)
+    if image.busybox:
+        busybox = packages.binary("busybox")
+        files["bin/busybox"] = busybox
+        applets = subprocess.run(
+            [busybox, "--list"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        links |= {f"bin/{applet}": "busybox" for applet in set(applets) - {"busybox"}}
+    if image.suite and not files and not links:
+        return None
+    layer = IMAGES / f"{image.key}.layer"
+    oci.write_files(files, links, layer, is_base=not image.suite)
+    return layer
+
+
 def _fingerprint(image: Image) -> str:
-    parts: list[Any] = [image.name, image.suite, image.include, image.entrypoint, image.links]
+    parts: list[Any] = [image.name, image.entrypoint, image.links, image.user, image.environment]
+    parts += [image.stop_signal, image.compressed, _rootfs_key(image)]
     parts += [
         [name, hashlib.sha256(path.read_bytes()).hexdigest()]
         for name, path in sorted(image.files().items())
     ]
-    parts += [image.setup] if image.setup else []
-    # As it was before there were these: what has none of them is not built again.
-    own = [image.user, image.environment]
-    parts += own if any(own) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -470,19 +370,27 @@ def build_all(wanted: Sequence[Image] = ALL) -> None:
         fingerprint = _fingerprint(image)
         if _built(image).get("fingerprint") == fingerprint:
             continue
+        stamp = image.archive.with_suffix(".json")
+        # Without it, an archive that is only half written is never taken for a whole one.
+        stamp.unlink(missing_ok=True)
         with step(f"building image {image.name}"):
-            rootfs = _debootstrap(image) if image.suite else None
-            layer = IMAGES / f"{image.key}.layer"
-            _write_layer(image, layer, rootfs)
-            digest = write_oci(image, layer, image.archive)
-            layer.unlink()
-            if rootfs:
-                shutil.rmtree(rootfs)
+            rootfs = _rootfs_layer(image) if image.suite else None
+            files = _files_layer(image)
+            layers = [layer for layer in (rootfs, files) if layer]
+            config = {
+                "Entrypoint": list(image.entrypoint),
+                "Env": [f"PATH={_PATH}", *image.environment],
+                **({"User": image.user} if image.user else {}),
+                **({"StopSignal": image.stop_signal} if image.stop_signal else {}),
+            }
+            digest = oci.write_archive(
+                image.name, config, layers, image.archive, compressed=image.compressed
+            )
+            if files:
+                files.unlink()
         size = image.archive.stat().st_size / 1e6
         say(f"  built image {image.name}: {size:.0f} MB")
-        image.archive.with_suffix(".json").write_text(
-            json.dumps({"fingerprint": fingerprint, "digest": digest})
-        )
+        stamp.write_text(json.dumps({"fingerprint": fingerprint, "digest": digest}))
 
 
 def find(key: str) -> Image:

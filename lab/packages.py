@@ -32,7 +32,7 @@ LIBRARIES = [
     "libgmp10",
     "libtinfo6",
 ]
-IMAGE_CONTENTS = ["bash-static", "busybox-static", "debootstrap"]
+IMAGE_CONTENTS = ["busybox-static", "debootstrap"]
 
 
 def _run(command: list[str], cwd: Path | None = None) -> str:

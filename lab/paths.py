@@ -17,3 +17,13 @@ STATE = CACHE / "lab"
 LOGS = STATE / "logs"
 KUBECONFIG = STATE / "kubeconfig"
 CONTAINERD_SOCKET = STATE / "containerd" / "containerd.sock"
+
+
+def replace(path: Path, data: str | bytes, mode: int = 0o644) -> None:
+    """Write a file as a whole or not at all: an interruption leaves no half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+    new.replace(path)

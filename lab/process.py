@@ -1,4 +1,4 @@
-"""Servers in the background: output in files, stopped by pid."""
+"""Servers in the background, output in files, stopped by pid; and commands that end with us."""
 
 import os
 import signal
@@ -8,7 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.console import LabError
-from lab.paths import LOGS, STATE
+from lab.paths import LOGS, STATE, replace
+
+BOUND = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: the kernel kills it when the thread that started it ends."""
+
+
+def bound(*command: str | Path) -> list[str]:
+    """Return a command that the kernel kills, with all that it has started, when this process ends.
+
+    It needs root, as the lab does; without root the command alone is killed.
+    """
+    namespace = ("unshare", "--pid", "--fork", "--kill-child") if os.geteuid() == 0 else ()
+    return [*BOUND, *namespace, *map(str, command)]
 
 
 def _pid_file(name: str) -> Path:
@@ -42,17 +54,21 @@ def start(
     if pid(name) is not None:
         return False
     LOGS.mkdir(parents=True, exist_ok=True)
-    _pid_file(name).parent.mkdir(parents=True, exist_ok=True)
+
+    def remember() -> None:
+        # By the server itself, before it is one: who starts it may be killed at any moment.
+        replace(_pid_file(name), f"{os.getpid()} {_started(os.getpid())}")
+
     with (LOGS / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
+        subprocess.Popen(
             [str(part) for part in command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=remember,
         )
-    _pid_file(name).write_text(f"{process.pid} {_started(process.pid)}")
     return True
 
 

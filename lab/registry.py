@@ -7,7 +7,7 @@ from http.client import HTTPResponse
 from typing import Any
 from urllib.error import HTTPError, URLError
 
-from lab import cluster, images, process
+from lab import cluster, images, oci, process
 from lab.console import step
 
 NAMESPACE = "lab"
@@ -89,7 +89,7 @@ def _answers(base: str) -> bool:
 
 def _push(base: str, archive: tarfile.TarFile, name: str, tag: str) -> None:
     def blob(digest: str) -> Any:
-        return archive.extractfile(images.blob_path(digest))
+        return archive.extractfile(oci.blob_path(digest))
 
     index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
     digest = index["manifests"][0]["digest"]

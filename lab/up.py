@@ -2,19 +2,17 @@
 
 import json
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from gitlab_runner_k8s import _pins
 from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, packages, registry, toolchain
+from lab.chart_source import STAND_IN
+from lab.chart_source import chart as chart
 from lab.console import LabError, say, step
-from lab.paths import BIN, KUBECONFIG, ROOT, STATE
-from lab.providers import helm
+from lab.paths import BIN, KUBECONFIG, ROOT, STATE, replace
 
 STACK = "local"
 PROJECT = "gitlab-runner-k8s"
@@ -28,31 +26,11 @@ def _settings() -> dict[str, Any]:
     runner = config[f"{PROJECT}:runner"]
     runner["image"] = images.reference("gitlab-runner")
     runner["defaultImage"] = images.reference("docker")
-    runner["helperImage"] = images.reference("docker")
+    runner["helperImage"] = images.reference("gitlab-runner-helper")
     runner["chart"] = chart()
     config[f"{PROJECT}:cache"]["minio"]["image"] = images.reference("minio")
     config[f"{PROJECT}:dockerDaemon"]["image"] = images.reference("docker")
     return settings
-
-
-def chart() -> dict[str, Any]:
-    """Return where the runner's chart is: GITLAB_RUNNER_CHART, GitLab's own, or the stand-in.
-
-    The variable names a folder, an archive or an OCI reference; `name=repository` names a chart
-    of a repository. Without it the choice is made once, so that the next update changes nothing.
-    """
-    wanted = os.environ.get("GITLAB_RUNNER_CHART")
-    if wanted:
-        name, _, repository = wanted.partition("=")
-        return {"chart": name, "repository": repository or None}
-    chosen = STATE / "chart.json"
-    if not chosen.exists():
-        official = {"chart": _pins.CHART_NAME, "repository": _pins.CHART_REPOSITORY}
-        stand_in = {"chart": str(ROOT / "lab/chart/gitlab-runner"), "repository": None}
-        reached = helm.finds({**official, "version": _pins.CHART_VERSION})
-        chosen.write_text(json.dumps(official if reached else stand_in))
-    named: dict[str, Any] = json.loads(chosen.read_text())
-    return named
 
 
 def write_workspace(changes: dict[str, Any] | None = None) -> Path:
@@ -61,17 +39,14 @@ def write_workspace(changes: dict[str, Any] | None = None) -> Path:
     Args:
         changes: Configuration to set beside, or in place of, that of the stack's file.
     """
-    stacks = WORKSPACE / "stacks"
-    stacks.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "Pulumi.yaml", WORKSPACE / "Pulumi.yaml")
-    target = stacks / f"Pulumi.{STACK}.yaml"
-    kept = yaml.safe_load(target.read_text()) if target.exists() else {}
+    replace(WORKSPACE / "Pulumi.yaml", (ROOT / "Pulumi.yaml").read_text())
     settings = _settings()
     settings["config"] |= changes or {}
-    # The engine keeps the salt of the secrets' encryption there.
-    if "encryptionsalt" in kept:
-        settings["encryptionsalt"] = kept["encryptionsalt"]
-    target.write_text(yaml.safe_dump(settings))
+    # The engine writes the salt of the secrets' encryption into the file, and into the state. An
+    # interruption may leave half of the file, never of the state.
+    if salt := engine.salt(STACK, PROJECT):
+        settings["encryptionsalt"] = salt
+    replace(WORKSPACE / f"stacks/Pulumi.{STACK}.yaml", yaml.safe_dump(settings))
     return WORKSPACE
 
 
@@ -125,23 +100,22 @@ def up() -> None:
     cluster.up()
     registry.up()
     gitlab.up()
-    mode = engine.provider_mode()
-    shown = chart()["chart"].replace(str(ROOT / "lab/chart/gitlab-runner"), "stand-in")
-    say(f"platform (stack {STACK}; providers: {_MODES[mode]}; chart: {shown}; runner: stand-in)")
-    with engine.providers(mode, KUBECONFIG) as environment:
-        stack = select(environment)
-        with step("pulumi up"):
-            result = stack.up(on_output=_show_line, color="never")
-        say(f"  changes: {summary(result)}")
-        say("outputs")
-        show_outputs(stack)
+    shown = chart()["chart"].replace(str(STAND_IN), "stand-in")
+    say(f"platform (stack {STACK}; chart: {shown})")
+    # An object that a killed update made has another owner of its fields than the state says.
+    stack = select({**engine.environment(), "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"})
+    engine.recover(stack, PROJECT)
+    _recover_releases()
+    with step("pulumi up"):
+        result = engine.update(stack)
+    say(f"  changes: {summary(result)}")
+    say("outputs")
+    show_outputs(stack)
     say(f"\nready: export KUBECONFIG={KUBECONFIG}, kubectl is in {BIN}")
 
 
-_MODES = {"plugin": "the real plugins", "standin": "stand-ins"}
-
-
-def _show_line(line: str) -> None:
-    # What is done to resources and what went wrong; the rest stands in the outputs.
-    if any(word in line for word in (" created", " updated", " deleted", " replaced", "error")):
-        print(f"    {line.strip()[:160]}", file=sys.stdout, flush=True)
+def _recover_releases() -> None:
+    """Forget revisions that an update left half made: Helm would wait for them for ever."""
+    states = "pending-install,pending-upgrade,pending-rollback"
+    selector = f"owner=helm,status in ({states})"
+    cluster.kubectl("-n", "gitlab-runner", "delete", "secret", "-l", selector)

@@ -1,50 +1,32 @@
 """A stand-in for Pulumi's host of Python programs, which no package registry serves."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from lab.console import LabError
-from lab.paths import BIN, CACHE, ROOT
-from lab.toolchain import tool
+from lab.paths import BIN, CACHE, ROOT, replace
+from lab.toolchain import module_file, tool
 
 EXECUTOR = "pulumi-language-python-exec"
 """Pulumi's own script that runs a program; the host only starts it."""
-
-
 NODE = CACHE / "node"
-"""Where the packages are that the TypeScript example needs."""
+"""The packages that the TypeScript example needs."""
 
 
 def executor() -> Path:
-    """Return Pulumi's script that runs a program, taken once out of the CLI's own Go module.
-
-    Raises:
-        LabError: the module cannot be had.
-    """
+    """Return Pulumi's script that runs a program, taken once out of the CLI's own Go module."""
     path = BIN / EXECUTOR
-    if path.exists():
-        return path
-    found = subprocess.run(
-        ["go", "mod", "download", "-json", "github.com/pulumi/pulumi/sdk/v3"],
-        cwd=ROOT / "lab/tools/pulumi",
-        capture_output=True,
-        text=True,
-    )
-    if found.returncode != 0:
-        raise LabError(f"{EXECUTOR} cannot be had from the CLI's Go module: {found.stderr.strip()}")
-    # Whole or not at all: two tests may do this at once.
-    unfinished = path.with_name(f".{EXECUTOR}.{os.getpid()}")
-    shutil.copyfile(Path(json.loads(found.stdout)["Dir"]) / "python/cmd" / EXECUTOR, unfinished)
-    unfinished.rename(path)
+    if not path.exists():
+        module = "github.com/pulumi/pulumi/sdk/v3"
+        # Whole or not at all: two tests may do this at once.
+        replace(path, module_file("pulumi", module, f"python/cmd/{EXECUTOR}").read_bytes())
     return path
 
 
 def install_node_modules() -> None:
-    """Install, once, what the TypeScript example is checked with; npm runs no script of it.
+    """Install, once, the packages of the TypeScript example; npm runs none of their scripts.
 
     Raises:
         LabError: npm is missing, or the registry refuses.
@@ -55,7 +37,8 @@ def install_node_modules() -> None:
         return
     NODE.mkdir(parents=True, exist_ok=True)
     have.write_bytes(wanted)
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
+    command = ["npm", "install", *options, f"--cache={CACHE / 'npm'}"]
     try:
         subprocess.run(command, cwd=NODE, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
@@ -71,7 +54,7 @@ def environment() -> dict[str, str]:
     A CLI that was installed has a host beside it, which is then the one in use.
 
     Raises:
-        LabError: the CLI is not there, or the script that runs programs is not.
+        LabError: the CLI is not built.
     """
     cli = tool("pulumi").resolve()
     beside = cli.with_name("pulumi-language-python").exists()

@@ -1,21 +1,21 @@
-"""Runs Python programs and plugins for the engine, as `pulumi-language-python` does.
+"""Runs Python programs, component plugins and policy packs for the engine.
 
-Where the real host keeps a virtual environment for each program, this one installs nothing: a
-program has its own environment where that is there already, and the lab's otherwise.
+It stands in for `pulumi-language-python` and serves only the calls that a preview or an update
+makes: the engine does without the others, as it does with older hosts. Nothing is installed: a
+program's virtual environment is used where it exists, and the lab's elsewhere.
 """
 
 import json
 import os
-import queue
+import selectors
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
@@ -24,14 +24,14 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 from lab.language import executor
 
 ALREADY_REPORTED = 32
-"""What the script that runs a program returns when it has told the user of an error."""
+"""Exit code of Pulumi's script when the user has seen the program's error."""
 
 
 def python(info: language_pb2.ProgramInfo) -> str:
-    """Return the Python of a program's own environment, or the lab's where it has none."""
-    named = dict(info.options).get("virtualenv")
-    own = Path(info.root_directory, str(named), "bin/python") if named else None
-    return str(own) if own and own.exists() else sys.executable
+    """Return the Python of a program's virtual environment, or the lab's where it has none."""
+    folder = dict(info.options).get("virtualenv")
+    interpreter = Path(info.root_directory, str(folder), "bin/python")
+    return str(interpreter) if folder and interpreter.exists() else sys.executable
 
 
 def program(info: language_pb2.ProgramInfo) -> str:
@@ -57,7 +57,7 @@ def run_arguments(request: language_pb2.RunRequest, engine: str) -> list[str]:
 
 
 def run_environment(request: language_pb2.RunRequest) -> dict[str, str]:
-    """Return where a program finds its configuration."""
+    """Return the variables that hold the configuration of a program."""
     return {
         "PULUMI_CONFIG": json.dumps(dict(request.config)),
         "PULUMI_CONFIG_SECRET_KEYS": json.dumps(list(request.configSecretKeys)),
@@ -65,147 +65,79 @@ def run_environment(request: language_pb2.RunRequest) -> dict[str, str]:
     }
 
 
-def outcome(code: int) -> language_pb2.RunResponse:
-    """Return what the engine is told of a program's end."""
-    if code == 0:
-        return language_pb2.RunResponse()
-    if code == ALREADY_REPORTED:
-        return language_pb2.RunResponse(bail=True)
-    return language_pb2.RunResponse(error=f"Program exited with non-zero exit code: {code}")
-
-
-def _forward(
-    stream: IO[bytes] | None, message: Callable[[bytes], Any], messages: "queue.Queue[Any]"
-) -> None:
-    assert stream is not None
-    for line in iter(stream.readline, b""):
-        messages.put(message(line))
+def plugin_arguments(request: language_pb2.RunPluginRequest) -> list[str]:
+    """Return the arguments of Python for a plugin; the SDK has a module that runs policy packs."""
+    folder = program(request.info)
+    if request.kind == "analyzer":
+        return ["-m", "pulumi.policy", *request.args, folder]
+    return [folder, *request.args]
 
 
 class Host(language_pb2_grpc.LanguageRuntimeServicer):
     """The language host of one engine."""
 
-    def __init__(self, engine: str) -> None:
-        self.engine = engine
-        self.processes: set[subprocess.Popen[bytes]] = set()
-
-    def stop(self) -> None:
-        """End what still runs."""
-        for process in list(self.processes):
-            process.terminate()
-
-    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return language_pb2.LanguageHandshakeResponse()
+    def __init__(self, engine: str, ended: threading.Event) -> None:
+        self.engine, self.ended = engine, ended
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return plugin_pb2.PluginInfo(version=metadata.version("pulumi"))
-
-    def About(self, request: Any, context: Any) -> Any:  # noqa: D102
-        version = ".".join(map(str, sys.version_info[:3]))
-        return language_pb2.AboutResponse(executable=python(request.info), version=version)
-
-    def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: D102
-        # None: the engine would download them, and they are attached or installed already.
-        return language_pb2.GetRequiredPackagesResponse()
-
-    def GetRequiredPlugins(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return language_pb2.GetRequiredPluginsResponse()
-
-    def GetProgramDependencies(self, request: Any, context: Any) -> Any:  # noqa: D102
-        found = {found.name: found.version for found in metadata.distributions()}
-        return language_pb2.GetProgramDependenciesResponse(
-            dependencies=[
-                language_pb2.DependencyInfo(name=name, version=version)
-                for name, version in sorted(found.items())
-                if request.transitiveDependencies or name.startswith("pulumi")
-            ]
-        )
-
-    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return language_pb2.RuntimeOptionsResponse()
-
-    def Template(self, request: Any, context: Any) -> Any:  # noqa: D102
-        return language_pb2.TemplateResponse()
+        return plugin_pb2.PluginInfo()
 
     def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: D102
-        text = f"the lab installs nothing: {python(request.info)} is used as it is\n"
-        yield language_pb2.InstallDependenciesResponse(stdout=text.encode())
+        return iter(())
 
     def Cancel(self, request: Any, context: Any) -> Any:  # noqa: D102
-        self.stop()
+        self.ended.set()
         return empty_pb2.Empty()
 
     def Run(self, request: Any, context: Any) -> Any:  # noqa: D102
-        # The program's output is this host's own, which the engine shows.
+        # The program writes to this host's own output, which the engine shows.
         process = subprocess.Popen(
-            [python(request.info), "-u", str(executor()), *run_arguments(request, self.engine)],
+            [python(request.info), "-u", executor(), *run_arguments(request, self.engine)],
             env={**os.environ, **run_environment(request)},
             stdin=subprocess.DEVNULL,
         )
-        self.processes.add(process)
         context.add_callback(process.terminate)
-        try:
-            return outcome(process.wait())
-        finally:
-            self.processes.discard(process)
+        code = process.wait()
+        failed = code not in {0, ALREADY_REPORTED}
+        return language_pb2.RunResponse(
+            error=f"Program exited with non-zero exit code: {code}" if failed else "",
+            bail=code == ALREADY_REPORTED,
+        )
 
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: D102
-        if request.kind not in {"", "resource"}:
-            context.abort(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"the stand-in for the Python host runs no plugin of the kind '{request.kind}'",
-            )
-        folder = program(request.info)
-        if not Path(folder, "__main__.py").exists():
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{folder} has no __main__.py")
         process = subprocess.Popen(
-            [python(request.info), "-u", folder, *request.args],
+            [python(request.info), "-u", *plugin_arguments(request)],
             cwd=request.pwd or None,
             env=dict(item.partition("=")[::2] for item in request.env) or None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self.processes.add(process)
         context.add_callback(process.terminate)
-        messages: queue.Queue[Any] = queue.Queue()
-        response = language_pb2.RunPluginResponse
-        streams = [
-            threading.Thread(target=_forward, args=(stream, message, messages), daemon=True)
-            for stream, message in (
-                (process.stdout, lambda line: response(stdout=line)),
-                (process.stderr, lambda line: response(stderr=line)),
-            )
-        ]
-
-        def end() -> None:
-            for stream in streams:
-                stream.join()
-            messages.put(response(exitcode=process.wait()))
-
-        for thread in (*streams, threading.Thread(target=end, daemon=True)):
-            thread.start()
-        try:
-            while True:
-                message = messages.get()
-                yield message
-                if message.WhichOneof("output") == "exitcode":
-                    return
-        finally:
-            self.processes.discard(process)
+        with process, selectors.DefaultSelector() as streams:
+            for name in ("stdout", "stderr"):
+                streams.register(getattr(process, name), selectors.EVENT_READ, name)
+            while streams.get_map():
+                for stream, _ in streams.select():
+                    if data := os.read(stream.fd, 1 << 16):
+                        output: Any = {stream.data: data}
+                        yield language_pb2.RunPluginResponse(**output)
+                    else:
+                        streams.unregister(stream.fileobj)
+        yield language_pb2.RunPluginResponse(exitcode=process.returncode)
 
 
 def main(arguments: list[str]) -> None:
     """Serve the engine, whose address is the last argument, until it ends this process."""
-    host = Host(arguments[-1] if arguments else "")
+    ended = threading.Event()
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
+    host = Host(arguments[-1] if arguments else "", ended)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     ended.wait()
-    host.stop()
-    server.stop(grace=1)
+    # The calls that still run are cancelled, which ends their processes.
+    server.stop(grace=1).wait()

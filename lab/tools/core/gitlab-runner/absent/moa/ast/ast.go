@@ -1,0 +1,15 @@
+// Package ast names the tree of an expression.
+package ast
+
+type Expr interface {
+	Walk(Visitor) (Expr, error)
+}
+
+type Visitor interface {
+	Enter(Expr) (Visitor, error)
+	Exit(Expr) (Expr, error)
+}
+
+type Template struct{}
+
+func (t *Template) Walk(Visitor) (Expr, error) { return t, nil }
