@@ -6,6 +6,7 @@ from typing import NoReturn
 import pytest
 
 from lab import cluster
+from lab.paths import BIN
 
 
 def missing(what: str) -> NoReturn:
@@ -13,6 +14,13 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("LAB_REQUIRED") == "1":
         pytest.fail(f"{what}, and LAB_REQUIRED=1")
     pytest.skip(what)
+
+
+def needs_engine() -> None:
+    """Skip, or fail, where the engine or its provider plugin is not built."""
+    for name in ("pulumi", "pulumi-resource-kubernetes"):
+        if not (BIN / name).exists():
+            missing(f"{name} is not built (make up)")
 
 
 def needs_lab() -> None:

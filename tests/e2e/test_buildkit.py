@@ -19,9 +19,10 @@ from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
 from lab import certificates, cluster, gitlab, images, up, verify
-from lab.jobs import Git, Job, Result, find, run
+from lab.gitlab import Result
 from lab.toolchain import tool
 from tests.e2e import stacks
+from tests.e2e.held import job
 from tests.required import needs_lab
 
 pytestmark = pytest.mark.lab
@@ -57,7 +58,7 @@ def _program() -> None:
     runner: Any = {
         "image": images.reference("gitlab-runner"),
         "default_image": images.reference("docker"),
-        "helper_image": images.reference("docker"),
+        "helper_image": images.reference("gitlab-runner-helper"),
         "chart": up.chart(),
         "pull_policy": "if-not-present",
     }
@@ -65,7 +66,7 @@ def _program() -> None:
         NAME,
         {
             "gitlab_url": gitlab.URL,
-            "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+            "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
             "runner": runner,
             "cache": {"backend": "none"},  # type: ignore[typeddict-item]
             "buildkit_daemon": {
@@ -95,9 +96,7 @@ def execute(stack: auto.Stack) -> Execute:
     """Return a function that runs a job of some commands on the platform's own runner."""
 
     def start(*commands: str, files: dict[str, bytes] = FILES) -> Result:
-        git = Git(gitlab.REPOSITORY, gitlab.push(files))
-        job = Job(970, "build", git, 43, gitlab.PROJECT, commands, timeout_seconds=240)
-        return run(find(RUNNER, NAME), job)
+        return gitlab.run(job(*commands, files=files), NAME)
 
     return start
 

@@ -20,7 +20,7 @@ import pytest
 from gitlab_runner_k8s import GitLabRunner
 
 from lab import cluster, gitlab, images, process, registry, up
-from lab.jobs import Git, Manager, Result, Variable, ci, component, find, run
+from lab.gitlab import Git, Result, Variable, ci, component
 from lab.paths import ROOT
 from tests.e2e import stacks, test_buildkit
 from tests.required import needs_lab
@@ -80,7 +80,7 @@ class Repository:
 class Runner:
     """A runner, and the inputs by which the template uses it."""
 
-    manager: Manager
+    name: str
     inputs: dict[str, Any]
 
     def build(
@@ -99,14 +99,11 @@ class Runner:
         job = ci.job(
             text,
             "docker-build",
-            Git(gitlab.REPOSITORY, repository.push()),
-            identity=uuid.uuid4().int % 100000,
-            project_id=gitlab.PROJECT_ID,
-            project_path=gitlab.PROJECT,
+            Git(repository.push()),
             variables=tuple(Variable(key, text) for key, text in (variables or {}).items()),
             timeout_seconds=240,
         )
-        return run(self.manager, job)
+        return gitlab.run(job, self.name)
 
 
 def reused(result: Result) -> tuple[int, int]:
@@ -176,12 +173,12 @@ def _program() -> None:
     args: Any = {
         "gitlab_url": gitlab.URL,
         "allow_insecure_gitlab_url": True,
-        "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+        "runner_token": pulumi.Output.secret(gitlab.runner_token(PROJECT)),
         "namespace": NAMESPACE,
         "job_namespace": JOBS,
         "image": images.reference("gitlab-runner"),
         "default_image": images.reference("docker"),
-        "helper_image": images.reference("docker"),
+        "helper_image": images.reference("gitlab-runner-helper"),
         "pull_policy": "if-not-present",
         "maximum_job_timeout_seconds": 600,
         "enable_privileged_services": True,
@@ -208,7 +205,7 @@ def base() -> str:
 @pytest.fixture(scope="module")
 def shared(base: str) -> Runner:
     """Return the lab's own runner, whose jobs use the shared daemon."""
-    return Runner(find("gitlab-runner", "gitlab-runner"), {"builder": "shared"})
+    return Runner("gitlab-runner", {"builder": "shared"})
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +219,7 @@ def dind(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner
                 "dind-image": images.reference("docker"),
                 "plain-http-registry": HOST,
             }
-            yield Runner(find(NAMESPACE, "dind"), inputs)
+            yield Runner(PROJECT, inputs)
     finally:
         cluster.kubectl("delete", "namespace", "--ignore-not-found", NAMESPACE, JOBS)
 
@@ -232,7 +229,7 @@ def buildkit(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     """Return a runner whose jobs use a BuildKit daemon."""
     folder = tmp_path_factory.mktemp("buildkit")
     with stacks.deployed(test_buildkit._program, test_buildkit.PROJECT, folder):
-        yield Runner(find(test_buildkit.RUNNER, test_buildkit.NAME), {"builder": "buildkit"})
+        yield Runner(test_buildkit.NAME, {"builder": "buildkit"})
 
 
 # --- the shared daemon

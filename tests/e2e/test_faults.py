@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import pulumi_kubernetes as k8s
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,8 +29,10 @@ from pulumi import automation as auto
 
 from lab import cluster, engine, gitlab, images, process, up
 from lab.certificates import write_private
-from lab.jobs import Cache, Git, Job, Result, find, run
-from lab.paths import KUBECONFIG, ROOT, STATE
+from lab.gitlab import Cache, Result
+from lab.paths import ROOT, STATE
+from tests.e2e import stacks
+from tests.e2e.held import Held, job
 from tests.e2e.test_platform import PREFIX, Select, changed, client_context, docker_version, get
 from tests.required import needs_lab
 
@@ -43,22 +46,24 @@ Execute = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def select() -> Iterator[Select]:
+def select() -> Select:
     needs_lab()
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        yield lambda changes=None: up.select(environment, changes)
+    environment = engine.environment()
+    return lambda changes=None: up.select(environment, changes)
 
 
 @pytest.fixture
 def execute(select: Select) -> Execute:
-    """Return a function that runs a job of some commands on the runner as it is then."""
+    """Return a function that runs a job of some commands."""
 
-    def start(*commands: str, files: dict[str, bytes] | None = None, **fields: Any) -> Result:
-        show = fields.pop("show", None)
-        git = Git(gitlab.REPOSITORY, gitlab.push(files or {"README.md": b"hello\n"}))
-        made = {"timeout_seconds": 300, **fields}
-        job = Job(950, "fault", git, 43, gitlab.PROJECT, commands, **made)
-        return run(find(RUNNER, RUNNER), job, show)
+    def start(
+        *commands: str,
+        files: dict[str, bytes] | None = None,
+        runner: str = RUNNER,
+        show: Callable[[str], object] | None = None,
+        **fields: Any,
+    ) -> Result:
+        return gitlab.run(job(*commands, files=files, **fields), runner, show)
 
     return start
 
@@ -114,7 +119,7 @@ def scale(namespace: str, kind: str, name: str, replicas: int) -> None:
 
 
 def entry(name: str, policy: str = "pull-push") -> Cache:
-    return Cache(f"fault-{name}-non_protected", ("kept/",), policy)
+    return Cache(f"fault-{name}", ("kept/",), policy)
 
 
 def cached(execute: Execute, name: str) -> Result:
@@ -174,7 +179,9 @@ def volume_of(namespace: str) -> Path:
 
 
 def test_the_stores_volume_is_lost(select: Select, execute: Execute) -> None:
-    """F2: jobs go on; running the bootstrap again makes bucket, policy and user anew."""
+    """F2, F3: jobs go on, though the store does not know the runner's user any more; running the
+    bootstrap again makes bucket, policy and user anew.
+    """
     name = "gitlab-runner-cache-minio"
     scale(CACHE, "statefulset", name, 0)
     for path in volume_of(CACHE).iterdir():
@@ -343,38 +350,21 @@ def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
 
 
 def test_the_runners_token_is_rotated(select: Select, execute: Execute) -> None:
-    """One update, the runner's pod rolls once; it registers with the new token."""
-    old = gitlab.runner_token()
-    (STATE / "runner-token").unlink()
-    assert gitlab.runner_token() != old
-    gitlab.up()
-    cluster.kubectl("-n", gitlab.NAMESPACE, "rollout", "restart", "deployment/gitlab")
-    cluster.rollout(gitlab.NAMESPACE, "deployment/gitlab")
-    with rolls_once(RUNNER, "deployment", RUNNER):
-        summary = changed(select().up())
-    assert summary.pop("same") > 30
-    assert summary == {"update": 2}, "the token's Secret and the release"
-    assert find(RUNNER, RUNNER).runner["token"] == gitlab.runner_token()
-    assert execute("true").succeeded
-
-
-def test_the_manager_is_killed(execute: Execute) -> None:
-    """F9: it registers again and takes jobs."""
-    kill(RUNNER, "deployment", RUNNER)
-    assert execute("true").succeeded
-
-
-def test_a_signed_url_of_a_wrong_clock(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F23: the store refuses it; the job goes on without its cache and says so."""
-    assert cached(execute, "clock").saved == {entry("clock").key: True}
-    ahead = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=2)
-    with monkeypatch.context() as clock:
-        clock.setattr("botocore.auth.get_current_datetime", lambda *_, **__: ahead)
-        result = execute("true", cache=(entry("clock"),))
-    assert result.succeeded, result.text
-    assert result.restored == {entry("clock").key: False}
-    assert "WARNING" in result.text
-    assert execute("cat kept/file", cache=(entry("clock", "pull"),)).succeeded
+    """One update, the runner's pod rolls once; it takes the new token's jobs and no others."""
+    stack = select()
+    token = auto.ConfigValue(gitlab.runner_token("rotated"), secret=True)
+    stack.set_config("runnerToken", token)
+    try:
+        with rolls_once(RUNNER, "deployment", RUNNER):
+            summary = changed(stack.up())
+        assert summary.pop("same") > 30
+        assert summary == {"update": 2}, "the token's Secret and the release"
+        old = gitlab.submit(job("true"))
+        assert execute("true", runner="rotated").succeeded
+        assert gitlab.state(old) == "pending"
+        gitlab.cancel(old)
+    finally:
+        select().up()
 
 
 def test_the_quota_is_reached(execute: Execute) -> None:
@@ -398,8 +388,8 @@ def a_change() -> dict[str, Any]:
     return {f"{PREFIX}runner": {**settings[f"{PREFIX}runner"], "concurrent": 7}}
 
 
-def test_the_api_server_restarts_in_an_update(select: Select) -> None:
-    """The update fails or goes through; the next one ends in what was asked for."""
+def test_the_api_server_restarts_in_an_update_and_in_a_job(select: Select) -> None:
+    """The update may fail; the next one ends in what was asked for. The job goes on."""
     stack = select(a_change())
     failed: list[Exception] = []
 
@@ -410,15 +400,58 @@ def test_the_api_server_restarts_in_an_update(select: Select) -> None:
             failed.append(error)
 
     thread = threading.Thread(target=update)
-    thread.start()
-    time.sleep(1)
-    process.stop("kube-apiserver")
-    cluster.start_api_server()
-    thread.join(300)
-    assert not thread.is_alive()
+    with Held() as job_meanwhile:
+        thread.start()
+        time.sleep(1)
+        process.stop("kube-apiserver")
+        cluster.start_api_server()
+        thread.join(300)
+        assert not thread.is_alive()
+        job_meanwhile.release()
+        result = job_meanwhile.result()
+        assert result.succeeded, result.text
     stack.up()
     assert set(changed(select(a_change()).up())) == {"same"}
     select().up()
+
+
+def test_an_object_of_somebody_else_is_not_taken_over(select: Select, tmp_path: Path) -> None:
+    """F13: the update stops and names the object."""
+    metadata = {"name": "fault", "namespace": "default"}
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
+
+    def program() -> None:
+        k8s.core.v1.ConfigMap("fault", metadata=metadata, data={"a": "c"})
+
+    cluster.apply(theirs)
+    try:
+        with (
+            pytest.raises(auto.errors.CommandError, match="default/fault"),
+            stacks.deployed(program, "faults", tmp_path),
+        ):
+            pass
+        assert get("configmap", "default", "fault")["data"] == {"a": "b"}
+    finally:
+        cluster.kubectl("delete", "configmap", "fault", "--ignore-not-found")
+
+
+def test_a_job_that_fails_in_an_update_fails_it(select: Select, tmp_path: Path) -> None:
+    """F15: the update says which Job, and why."""
+    container = {"name": "main", "image": images.reference("minio"), "command": ["/bin/false"]}
+    pod = {"restartPolicy": "Never", "containers": [container]}
+
+    def program() -> None:
+        k8s.batch.v1.Job(
+            "fault",
+            metadata={"name": "fault", "namespace": "default"},
+            spec={"backoffLimit": 0, "template": {"spec": pod}},  # type: ignore[arg-type]
+        )
+
+    with (
+        pytest.raises(auto.errors.CommandError, match="BackoffLimitExceeded"),
+        stacks.deployed(program, "faults", tmp_path),
+    ):
+        pass
 
 
 def engine_process() -> int | None:
@@ -482,27 +515,6 @@ def test_the_engine_is_killed_in_an_update(select: Select, held: Any) -> None:
     stack.up()
     assert set(changed(select(a_change()).up())) == {"same"}
     select().up()
-
-
-def test_gitlab_is_unreachable_for_ten_minutes(select: Select, execute: Execute) -> None:
-    """F11: the manager stays up for as long; jobs start again when GitLab is back."""
-    pod = the_pod(RUNNER, "deployment", RUNNER)
-    scale(gitlab.NAMESPACE, "deployment", "gitlab", 0)
-    begun = time.monotonic()
-    try:
-        # The chart's own probe, as the kubelet calls it, is red all the time.
-        script = ["exec", pod["metadata"]["name"], "--", "/bin/bash", "/configmaps/check-live"]
-        with pytest.raises(Exception, match=r"exit code|failed"):
-            cluster.kubectl("-n", RUNNER, *script)
-        while time.monotonic() - begun < 600:
-            now = the_pod(RUNNER, "deployment", RUNNER)
-            assert now["metadata"]["uid"] == pod["metadata"]["uid"]
-            (before,), (status,) = (found["status"]["containerStatuses"] for found in (pod, now))
-            assert status["restartCount"] == before["restartCount"]
-            time.sleep(15)
-    finally:
-        scale(gitlab.NAMESPACE, "deployment", "gitlab", 1)
-    assert execute("true").succeeded
 
 
 def test_nothing_was_lost(select: Select) -> None:

@@ -15,7 +15,7 @@ import pytest
 from gitlab_runner_k8s import RegistryMirror
 from pulumi import automation as auto
 
-from lab import cluster, engine, images, process, registry
+from lab import cluster, engine, images, oci, process, registry
 from tests.e2e import stacks
 from tests.required import needs_lab
 
@@ -24,6 +24,8 @@ PROJECT = "mirror-test"
 NAMESPACE = "mirror-test"
 JOBS = "mirror-test-jobs"
 HUB = {"app": "hub"}
+IMAGE = "minio"
+"""An image of the lab, for Docker Hub to have: it has a shell."""
 USER = "ci"
 # What YAML would read as something else, were it not quoted.
 PASSWORD = "it's {a: test} #1"
@@ -146,7 +148,7 @@ def _push_images() -> None:
     )
     base = f"http://{address}:{_PUSH_PORT}"
     process.wait_for("the hub's Service", lambda: registry._answers(base), 30)
-    with tarfile.open(images.find("gitlab-runner").archive) as archive:
+    with tarfile.open(images.find(IMAGE).archive) as archive:
         # Docker Hub has its own images in `library`; a second tag was never pulled by the first.
         for tag in ("pulled", "built"):
             registry._push(base, archive, "library/tool", tag)
@@ -198,9 +200,9 @@ def volume() -> Path:
 
 def layers() -> set[str]:
     """Return the digests of the image's layers, and of its configuration."""
-    with tarfile.open(images.find("gitlab-runner").archive) as archive:
+    with tarfile.open(images.find(IMAGE).archive) as archive:
         index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
-        path = images.blob_path(index["manifests"][0]["digest"])
+        path = oci.blob_path(index["manifests"][0]["digest"])
         manifest = json.load(archive.extractfile(path))  # type: ignore[arg-type]
     return {part["digest"] for part in (manifest["config"], *manifest["layers"])}
 

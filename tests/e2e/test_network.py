@@ -92,7 +92,8 @@ def pod(namespace: str, command: str, *ports: int, name: str = POD) -> Any:
     listeners = "".join(f"httpd -p {port}; " for port in ports)
     container = {
         "name": "main",
-        "image": images.reference("gitlab-runner"),
+        # One with busybox, which has both ends of a connection.
+        "image": images.reference("minio"),
         "command": ["/bin/sh", "-c", listeners + command],
         "securityContext": {
             "allowPrivilegeEscalation": False,

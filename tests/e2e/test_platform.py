@@ -8,7 +8,7 @@ import gzip
 import json
 import ssl
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,7 +19,6 @@ from botocore.config import Config
 from pulumi import automation as auto
 
 from lab import certificates, cluster, engine, gitlab, up, verify
-from lab.paths import KUBECONFIG, LOGS
 from tests.e2e import denied
 from tests.required import needs_lab
 from tests.upgrade.record import secret_texts
@@ -31,11 +30,11 @@ Select = Callable[..., auto.Stack]
 
 
 @pytest.fixture(scope="module")
-def select() -> Iterator[Select]:
+def select() -> Select:
     """Return a function that selects the stack, with changes to its configuration."""
     needs_lab()
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        yield lambda changes=None: up.select(environment, changes)
+    environment = engine.environment()
+    return lambda changes=None: up.select(environment, changes)
 
 
 def get(kind: str, namespace: str, name: str = "") -> Any:
@@ -91,6 +90,20 @@ def test_a_second_update_changes_nothing(select: Select) -> None:
     assert set(changed(select().up())) == {"same"}
 
 
+def test_a_refresh_sees_no_drift(select: Select) -> None:
+    assert set(changed(select().refresh())) == {"same"}
+
+
+def test_drift_is_seen_and_undone(select: Select) -> None:
+    jobs = "gitlab-runner-jobs"
+    name = get("networkpolicy", jobs)["items"][0]["metadata"]["name"]
+    patch = '{"spec": {"policyTypes": ["Ingress"]}}'
+    cluster.kubectl("-n", jobs, "patch", "networkpolicy", name, "--type=merge", "-p", patch)
+    stack = select()
+    assert changed(stack.refresh())["update"] == 1
+    assert changed(stack.up())["update"] == 1
+
+
 def test_a_changed_setting_previews_as_an_update_of_the_release(select: Select) -> None:
     settings: Any = up._settings()["config"]
     runner = {**settings[f"{PREFIX}runner"], "concurrent": 5}
@@ -133,7 +146,6 @@ def test_no_secret_can_be_read_where_it_does_not_belong(select: Select) -> None:
     places = {
         "state": engine.state_text(up.STACK, up.PROJECT),
         "outputs": json.dumps({key: str(value) for key, value in stack.outputs().items()}),
-        "providers' log": (LOGS / "providers.log").read_text(),
         "preview and update": "\n".join(said),
     }
     assert "runner-token" in places["preview and update"]

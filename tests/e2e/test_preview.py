@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from lab import cluster, engine, gitlab, images
-from lab.jobs import Git, Manager, Result, Variable, ci, find, run
-from lab.jobs.component import render
-from lab.paths import KUBECONFIG, ROOT
+from lab.gitlab import Git, Result, Variable, ci
+from lab.gitlab.component import render
+from lab.paths import ROOT
 from preview.note import About
 from tests.harness import token
 from tests.required import missing, needs_lab
@@ -39,7 +39,7 @@ if config.get_bool("broken"):
 SERVE = """
 python3 -m lab.providers random > /tmp/providers 2> /tmp/providers.log < /dev/null &
 until [ -s /tmp/providers ]; do sleep 0.2; done
-export PULUMI_DEBUG_PROVIDERS=$(cat /tmp/providers)
+export PULUMI_DEBUG_PROVIDERS=random:$(cat /tmp/providers)
 """
 
 
@@ -49,17 +49,17 @@ def note_token() -> str:
 
 
 @pytest.fixture(scope="module")
-def manager() -> Manager:
+def cli() -> None:
+    """Give the node the image of the Pulumi CLI."""
     needs_lab()
     wanted = (images.find("pulumi"),)
     if not wanted[0].archive.exists():
         missing("the image of the Pulumi CLI is not built (python -m lab extras)")
     images.load_all(wanted)
-    return find("gitlab-runner", "gitlab-runner")
 
 
 @pytest.fixture(scope="module")
-def secret(manager: Manager) -> Iterator[str]:
+def secret(cli: None) -> Iterator[str]:
     """Start GitLab's API of notes, a stand-in that keeps state; return the token that it takes."""
     value, labels, name = note_token(), {"app": "notes"}, "notes"
     container = {
@@ -114,24 +114,22 @@ def stack_file(text: str, **settings: int | str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(manager: Manager, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def project(cli: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Deploy the stacks `dev` and `prod` of a small project; return its files, state included."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
     (folder / "__main__.py").write_text(PROGRAM)
-    with engine.providers("standin", KUBECONFIG) as served:
-        for stack in ("dev", "prod"):
-            for arguments in (
-                ("stack", "init", stack),
-                ("config", "set", "length", "20"),
-                ("config", "set", "replicas", "2"),
-                ("config", "set", "--secret", "apiKey", API_KEY),
-                ("up", "--yes", "--skip-preview"),
-            ):
-                done = engine.cli(
-                    folder, {**served, "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE}, *arguments
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
+    environment = {**engine.environment(), "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE}
+    for stack in ("dev", "prod"):
+        for arguments in (
+            ("stack", "init", stack),
+            ("config", "set", "length", "20"),
+            ("config", "set", "replicas", "2"),
+            ("config", "set", "--secret", "apiKey", API_KEY),
+            ("up", "--yes", "--skip-preview"),
+        ):
+            done = engine.cli(folder, environment, *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
     for leftover in ("__pycache__", ".state/.pulumi/backups", ".state/.pulumi/history"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     return {
@@ -142,7 +140,7 @@ def project(manager: Manager, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture(scope="module")
-def preview(manager: Manager, secret: str, project: dict[str, str]) -> Callable[..., Result]:
+def preview(cli: None, secret: str, project: dict[str, str]) -> Callable[..., Result]:
     """Return a function that runs the template's job for a branch of a merge request."""
     gitlab.push({name: text.encode() for name, text in project.items()}, "the project")
 
@@ -175,21 +173,19 @@ def preview(manager: Manager, secret: str, project: dict[str, str]) -> Callable[
         job = ci.job(
             branch[".gitlab-ci.yml"],
             f"pulumi-preview: [{stack}]",
-            Git(gitlab.REPOSITORY, sha, BRANCH),
-            identity=901,
-            project_id=gitlab.PROJECT_ID,
-            project_path=gitlab.PROJECT,
+            Git(sha, BRANCH),
             variables=(
                 *(Variable(key, value) for key, value in known.items()),
                 *(
-                    Variable(key, value, public=False, masked=True)
+                    # Not masked: what the log shows is the template's own doing.
+                    Variable(key, value, public=False)
                     for key, value in hidden.items()
                     if key not in variables
                 ),
             ),
             timeout_seconds=90,
         )
-        return run(manager, job)
+        return gitlab.run(job)
 
     return start
 
@@ -226,7 +222,6 @@ def test_the_second_run_updates_the_note_of_the_first(
     ]
     body = json.loads(asked[-1]["body"])["body"]
     assert body.startswith("### Pulumi preview of `dev`: 1 to create\n")
-    # The trace is what the log shows, before GitLab masks its own variables in it.
     for shown in (first.text, second.text, json.dumps(requests())):
         for value in (secret, PASSPHRASE, API_KEY):
             assert value not in shown

@@ -16,7 +16,7 @@ from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
 from lab import cluster, gitlab, images, up, verify
-from lab.jobs import Git, Job, Result, Variable, find, run
+from lab.gitlab import Git, Job, Result
 from tests.e2e import stacks
 from tests.jump_hash import jump
 from tests.required import needs_lab
@@ -49,7 +49,7 @@ class Platform:
         runner: Any = {
             "image": images.reference("gitlab-runner"),
             "default_image": images.reference("docker"),
-            "helper_image": images.reference("docker"),
+            "helper_image": images.reference("gitlab-runner-helper"),
             "chart": up.chart(),
             "pull_policy": "if-not-present",
         }
@@ -57,7 +57,7 @@ class Platform:
             NAME,
             {
                 "gitlab_url": gitlab.URL,
-                "runner_token": pulumi.Output.secret(gitlab.runner_token()),
+                "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
                 "runner": runner,
                 "cache": {"backend": "none"},  # type: ignore[typeddict-item]
                 "docker_daemon": {
@@ -102,20 +102,17 @@ def build(platform: Platform) -> Build:
     """Return a function that builds in a project; it tells the daemon, and the steps reused."""
 
     def start(project_id: int) -> tuple[str, int]:
-        git = Git(gitlab.REPOSITORY, gitlab.push(FILES))
         name = "docker info --format '{{.Name}}'"
         job = Job(
-            980,
             "build",
-            git,
+            Git(gitlab.push(FILES)),
             project_id,
             gitlab.PROJECT,
             ("docker build --progress plain .", f'echo "script: $({name})"'),
             after_script=(f'echo "after_script: $({name})"',),
-            variables=(Variable("CI_PROJECT_ID", str(project_id)),),
             timeout_seconds=240,
         )
-        result = run(find(RUNNER, NAME), job)
+        result = gitlab.run(job, NAME)
         assert result.succeeded, result.text
         assert said(result, "after_script") == said(result, "script")
         return said(result, "script"), verify.read_trace(result).reused
@@ -189,15 +186,12 @@ def slow_build(started: threading.Event) -> Result:
     """Build in the first daemon's project for a while; tell when it has come to its slow step."""
     # A step that an earlier run ended is in the build cache: each run has one of its own.
     step = f"FROM {REGISTRY}/base:12\nRUN echo slow-{time.time_ns()} && sleep 20\n"
-    git = Git(gitlab.REPOSITORY, gitlab.push({"Dockerfile": step.encode()}))
     job = Job(
-        981,
         "slow",
-        git,
+        Git(gitlab.push({"Dockerfile": step.encode()})),
         FIRST,
         gitlab.PROJECT,
         ("docker build --progress plain .", 'echo "script: $DOCKER_HOST"'),
-        variables=(Variable("CI_PROJECT_ID", str(FIRST)),),
         timeout_seconds=240,
     )
 
@@ -206,7 +200,7 @@ def slow_build(started: threading.Event) -> Result:
         if "] RUN echo slow-" in line:
             started.set()
 
-    return run(find(RUNNER, NAME), job, note)
+    return gitlab.run(job, NAME, note)
 
 
 def test_two_and_back_let_a_build_on_the_first_end(platform: Platform) -> None:

@@ -4,6 +4,7 @@ MinIO stands in for Silo, its fork, too. SeaweedFS is a newer version than the p
 """
 
 import base64
+import datetime as dt
 import json
 import socket
 import ssl
@@ -23,7 +24,6 @@ from gitlab_runner_k8s import MinioCache
 from pulumi import automation as auto
 
 from lab import cluster, engine, images, process
-from lab.paths import KUBECONFIG
 from tests.e2e import denied
 from tests.engine.conftest import PROJECT, changes
 from tests.required import needs_lab
@@ -148,10 +148,8 @@ def store(
         "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
     )
     cluster.apply(*_volume(data))
-    with (
-        engine.providers(engine.provider_mode(), KUBECONFIG) as environment,
-        pytest.MonkeyPatch.context() as patched,
-    ):
+    environment = engine.environment()
+    with pytest.MonkeyPatch.context() as patched:
         made = Deployed(None, folder, args)  # type: ignore[arg-type]
         made.stack = engine.select_stack(STACK, made.program, folder, PROJECT, environment)
         try:
@@ -224,6 +222,22 @@ def test_a_job_needs_no_keys_but_a_signed_address(client: Any, authority: Path) 
     unsigned = upload.partition("?")[0]
     with pytest.raises(urllib.error.HTTPError) as caught:
         opened(unsigned, authority)
+    assert caught.value.code == 403
+
+
+def test_a_signed_address_of_a_wrong_clock_is_refused(
+    client: Any, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"Bucket": "runner", "Key": "clock"}
+    client.put_object(**where, Body=b"cache")
+    with opened(client.generate_presigned_url("get_object", Params=where), authority) as r:
+        assert r.read() == b"cache"
+    ahead = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=2)
+    with monkeypatch.context() as clock:
+        clock.setattr("botocore.auth.get_current_datetime", lambda *_, **__: ahead)
+        url = client.generate_presigned_url("get_object", Params=where)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        opened(url, authority)
     assert caught.value.code == 403
 
 

@@ -9,26 +9,22 @@ import pytest
 from pulumi import automation as auto
 
 from lab import engine
-from lab.paths import BIN, KUBECONFIG
 from lab.providers import kept as kept_objects
-from tests.required import missing
+from tests.required import needs_engine
 
 PROJECT = "engine-test"
 
 
 @pytest.fixture(scope="session")
-def environment() -> Iterator[dict[str, str]]:
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
-    with engine.providers("standin", KUBECONFIG) as served:
-        yield served
+def environment() -> dict[str, str]:
+    needs_engine()
+    return engine.environment()
 
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[dict[str, str]]:
-    """Yield the environment of stand-ins that need no cluster: objects are in the state alone."""
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
+    """Yield the environment of providers that need no cluster: objects are in the state alone."""
+    needs_engine()
     with kept_objects.environment() as served:
         yield served
 

@@ -152,7 +152,7 @@ def test_the_state_in_s3_and_the_secrets_by_kms(
     key = client("kms", server).create_key()["KeyMetadata"]["KeyId"]
     client("kms", server).create_alias(AliasName="alias/pulumi-prod", TargetKeyId=key)
     backend = f"s3://pulumi-state?region={REGION}&endpoint={server}&s3ForcePathStyle=true"
-    own = {"PULUMI_BACKEND_URL": "", "PULUMI_HOME": str(project / "home")}
+    own = {"PULUMI_BACKEND_URL": "", "PULUMI_CREDENTIALS_PATH": str(project / "home")}
     keys = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin"}
     environment = {**providers, **own, **keys, "AWS_ENDPOINT_URL_KMS": server}
     environment |= {"PULUMI_CONFIG_PASSPHRASE": ""}

@@ -22,13 +22,13 @@ from gitlab_runner_k8s import S3Cache, S3CacheArgs
 from pulumi import automation as auto
 
 from lab import certificates, engine
-from lab.paths import BIN, KUBECONFIG
+from lab.paths import BIN
 from lab.providers import aws
 from lab.providers.__main__ import serve
 from lab.providers.base import Call, Change, Failure, Properties, Provider, Resource, changed_paths
 from tests.engine.conftest import changes
 from tests.policies import decide
-from tests.required import missing
+from tests.required import missing, needs_engine
 
 pytestmark = pytest.mark.engine
 
@@ -60,19 +60,12 @@ class KeptSecret(Resource):
 @pytest.fixture(scope="module")
 def environment(server: str) -> Iterator[dict[str, str]]:
     """Serve the providers, with the Kubernetes one replaced: no cluster is needed here."""
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
+    needs_engine()
     kept = Provider("kubernetes", {"kubernetes:core/v1:Secret": KeptSecret()})
     grpc_server, port = serve(kept)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(aws.ENDPOINT, server)
-        with engine.providers("standin", KUBECONFIG) as served:
-            addresses = dict(
-                entry.split(":") for entry in served["PULUMI_DEBUG_PROVIDERS"].split(",")
-            )
-            addresses["kubernetes"] = str(port)
-            text = ",".join(f"{name}:{number}" for name, number in addresses.items())
-            yield {**served, "PULUMI_DEBUG_PROVIDERS": text}
+        yield {**engine.environment(), "PULUMI_DEBUG_PROVIDERS": f"kubernetes:{port}"}
     grpc_server.stop(grace=2)
 
 

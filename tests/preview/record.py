@@ -26,7 +26,7 @@ from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2_grpc
 
 from lab import engine
-from lab.paths import CACHE, KUBECONFIG, ROOT
+from lab.paths import CACHE, ROOT
 from lab.toolchain import tool
 
 EVENTS = Path(__file__).parent / "events"
@@ -211,10 +211,8 @@ def cases(pack: Path) -> dict[str, tuple[Program | None, Program, Path | None]]:
 def main(names: Sequence[str]) -> None:
     """Record the cases of these names, or all."""
     EVENTS.mkdir(exist_ok=True)
-    with (
-        engine.providers("standin", KUBECONFIG) as environment,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    environment = engine.environment()
+    with tempfile.TemporaryDirectory() as folder:
         pack = Path(folder)
         (pack / "PulumiPolicy.yaml").write_text("runtime: python\nmain: .\n")
         (pack / "__main__.py").write_text(_PACK)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.jobs import Git, ci
-from lab.jobs.component import render
+from lab.gitlab import Git, ci
+from lab.gitlab.component import render
 from preview import embed
 from preview.__main__ import FAILED, POLICY
 from tests.preview.test_converter import recorded
@@ -198,25 +198,11 @@ def test_a_directory_that_is_not_there_is_named(script: Any, tmp_path: Path) -> 
 def test_each_stack_has_a_job() -> None:
     text = yaml.safe_dump(jobs(stacks=["dev", "staging"]))
     for stack in ("dev", "staging"):
-        made = ci.job(
-            text,
-            f"pulumi-preview: [{stack}]",
-            Git("", "0" * 40, "x"),
-            identity=1,
-            project_id=1,
-            project_path="a/b",
-        )
+        made = ci.job(text, f"pulumi-preview: [{stack}]", Git("0" * 40))
         variables = {variable.key: variable.value for variable in made.variables}
         assert variables["PREVIEW_STACK"] == stack
     with pytest.raises(ValueError, match="no job"):
-        ci.job(
-            text,
-            "pulumi-preview: [prod]",
-            Git("", "0" * 40, "x"),
-            identity=1,
-            project_id=1,
-            project_path="a/b",
-        )
+        ci.job(text, "pulumi-preview: [prod]", Git("0" * 40))
 
 
 MERGE_REQUEST = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.jobs.component import render
+from lab.gitlab.component import render
 from lab.paths import CACHE, ROOT
 from tests.required import missing
 

@@ -11,17 +11,21 @@ from typing import Any
 import pytest
 
 from bench import bases, plan, report, run, stack, stats, trace
-from bench.__main__ import SIGNS, signs
+from bench.__main__ import SIGNS, committed, signs
 from bench.data import IMAGE, Data, Record
 from bench.measure import Project, Sources
 from bench.run import Journal, problems, schedule
 from lab import cluster
 from lab.console import LabError
-from lab.jobs.model import Line
+from lab.gitlab import Line
 from lab.paths import ROOT
 
-TRACE = """Using Kubernetes namespace: jobs
+TRACE = """$ # Wait for the shared daemon # collapsed multi-line command
+$ date +%s.%N
+1764250000.000000000
 $ docker load --input x
+$ date +%s.%N
+1764250001.500000000
 $ docker build --progress=plain --tag app .
 #1 [internal] load build definition from Dockerfile
 #1 DONE 0.1s
@@ -36,14 +40,21 @@ $ docker build --progress=plain --tag app .
 #6 DONE 9.0s
 #7 exporting to image
 #7 DONE 0.5s
+$ date +%s.%N
+1764250015.250000000
 $ docker push --quiet app
-$ echo done
-done"""
+$ date +%s.%N
+1764250016.250000000"""
 LINES = [Line(float(n), text) for n, text in enumerate(TRACE.splitlines())]
 
 
-def test_the_commands_of_a_script_are_told_apart() -> None:
-    assert trace.commands(LINES) == {"build": 14.0, "push": 1.0, "other": 1.0}
+def test_commands_are_timed_by_the_clock_of_the_job() -> None:
+    assert trace.commands(LINES) == {"build": 13.75, "push": 1.0, "other": 1.5}
+
+
+def test_a_script_prints_the_time_around_each_command() -> None:
+    clock = "date +%s.%N"
+    assert trace.timed(["a", "b"]) == [clock, "a", clock, "b", clock]
 
 
 def test_the_time_of_each_part_is_the_builders_own_word() -> None:
@@ -57,7 +68,7 @@ def test_the_time_of_each_part_is_the_builders_own_word() -> None:
 
 
 def test_the_first_word_and_the_first_step_are_found() -> None:
-    assert trace.until_first_step(LINES) == {"builder": 3.0, "step": 7.0}
+    assert trace.until_first_step(LINES) == {"builder": 7.0, "step": 11.0}
     assert trace.until_first_step(LINES[:2]) == {}
 
 
@@ -80,7 +91,7 @@ def test_bytes_for_people(value: float, text: str) -> None:
 
 
 def test_every_cell_is_measured_five_times_or_more() -> None:
-    assert min(rule.times for rule in plan.RULES) == 5
+    assert min(rule.times for rule in (*plan.RULES, *plan.JOBS_RULES)) == 5
     left_out = {
         cell
         for cell in plan.cells()
@@ -103,7 +114,7 @@ def test_every_workload_and_network_is_measured() -> None:
 
 def test_every_rule_names_what_there_is() -> None:
     cells = set(plan.cells())
-    for rule in (*plan.RULES, *plan.QUICK_RULES):
+    for rule in (*plan.RULES, *plan.JOBS_RULES, *plan.QUICK_RULES):
         for way in rule.ways:
             for situation in rule.situations:
                 assert plan.Cell(rule.network, rule.workload, way, situation) in cells, rule
@@ -119,7 +130,7 @@ def test_the_baseline_is_measured_wherever_another_way_is() -> None:
 
 
 def test_the_quick_run_measures_what_its_signs_are_of() -> None:
-    quick = {cell for cell in plan.cells() if plan.repetitions(cell, plan.QUICK_RULES)}
+    quick = {cell for cell in plan.cells() if plan.repetitions(cell, "quick")}
     assert quick == {
         cell
         for slow, way, situation in SIGNS
@@ -198,7 +209,7 @@ def of_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[R
     class Session:
         """In place of what measures on the lab."""
 
-        def __init__(self, bench: Any, journal: Journal, deadline: float, quick: bool) -> None:
+        def __init__(self, bench: Any, journal: Journal, deadline: float, mode: str) -> None:
             self.progress = SimpleNamespace(total=len(todo))
             self._journal = journal
 
@@ -210,7 +221,7 @@ def of_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[R
                 raise run.OutOfDisk
 
     monkeypatch.setattr(run, "Run", Session)
-    monkeypatch.setattr(run, "journal_path", lambda quick: tmp_path / "run.jsonl")
+    monkeypatch.setattr(run, "journal_path", lambda mode: tmp_path / "run.jsonl")
     monkeypatch.setattr(run, "_free_gb", lambda: 50.0)
     monkeypatch.setattr(cluster, "runs", lambda: True)
     monkeypatch.setattr(bases, "prepare", lambda keys: None)
@@ -222,14 +233,14 @@ def test_a_run_goes_on_with_a_new_platform_where_the_disk_is_full(
     of_full_disk: list[list[Record]],
 ) -> None:
     of_full_disk += [[{"kind": "paths"}], [{"kind": "disk"}, {"kind": "rested"}], []]
-    kinds = [record["kind"] for record in run.run(quick=False, minutes=1)]
+    kinds = [record["kind"] for record in run.run("full", minutes=1)]
     assert kinds == ["versions", "paths", "versions", "disk", "rested", "versions"]
 
 
 def test_a_disk_that_is_too_small_for_anything_is_said(of_full_disk: list[list[Record]]) -> None:
     of_full_disk += [[], []]
     with pytest.raises(LabError, match="50 GB of disk are free: too little"):
-        run.run(quick=False, minutes=1)
+        run.run("full", minutes=1)
 
 
 def test_a_machine_without_the_tools_or_the_disk_is_refused(
@@ -238,7 +249,7 @@ def test_a_machine_without_the_tools_or_the_disk_is_refused(
     monkeypatch.setattr(run, "_free_gb", lambda: 3.0)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(LabError) as raised:
-        run.run(quick=False, minutes=1)
+        run.run("full", minutes=1)
     for text in ("tc is missing: install iproute2", "nsenter is missing", "3 GB free: 40 GB"):
         assert text in str(raised.value)
 
@@ -265,7 +276,7 @@ def record(way: str, situation: str, build: float, **more: Any) -> dict[str, Any
         "situation": situation,
         "seconds": {
             "job": build + 4,
-            "prepare": 2.0,
+            "prepare_executor": 2.0,
             "get_sources": 0.5,
             "build": build,
             "push": 1.0,
@@ -341,11 +352,8 @@ RECORDS = [
 ]
 
 
-BEFORE = Data([record("shared", "nothing", 1.4)])
-
-
-def markdown(records: Sequence[Record]) -> str:
-    return report.markdown(Data(records), BEFORE)
+def markdown(records: Sequence[Record], jobs: Sequence[Record] | None = None) -> str:
+    return report.markdown(Data(records), Data(jobs or records))
 
 
 def test_the_report_is_made_of_the_data() -> None:
@@ -359,22 +367,19 @@ def test_the_report_is_made_of_the_data() -> None:
     assert "| 5 (5 more) | 61 | 3.00 | 20.0 | – | 9.00 |" in text
     assert "| docker | 28 |" in text
     assert "was ready after 12.3 s, and the next build" in text
-    assert "`docker build`, nothing changed | 1.40 <sub>n=1</sub> | 1.10 <sub>n=1</sub> |" in text
-    assert "own | 12.0 s for an image, 39.0 s with an inline cache |" in text
     assert "0.200 s by its socket; +0.050 s by TLS" in text
     assert "| one source line changed | 2 | 2.00 <sub>n=1</sub> | **3.00** " in text
     assert "Daemon and jobs had 1.5 cores of it, and 3.6 builds were at once in the mean" in text
     of_four = "**8.00** <sub>7.00–9.00, n=3</sub>, 5.0 MB"
     assert f"| shared daemon | 5.00 <sub>n=1</sub>, 5.0 MB | {of_four} |" in text
     assert "| per job | – | 45.0 <sub>n=1</sub>, 5.0 MB |" in text
-    assert "in each, 1 800 jobs an hour on one shared daemon, start and" in text
-    assert "(2.0 kB pushed)" in text
+    assert "Medians of 1–3 jobs." in text
 
 
 def test_the_targets_are_judged_by_the_numbers() -> None:
     found = {title: (text, good) for title, text, good in report.targets(Data(RECORDS))}
     (limit, is_near), (cold, is_faster), (start, is_soon) = found.values()
-    assert limit.startswith("1.10× (1.10 ")
+    assert limit.startswith("1.10× (1.10 <sub>n=1</sub> s against 1.00 ")
     assert (cold, start.partition(" ")[0]) == ("20× (whole job 8.6×)", "2.80")
     # 41 / 2.1 is a little less than 20.
     assert (is_near, is_faster, is_soon) == (True, False, True)
@@ -422,15 +427,32 @@ def test_a_mirrors_jobs_are_compared_with_those_of_a_hub() -> None:
     )
 
 
-def test_sittings_are_told_apart() -> None:
-    again = [RECORDS[0], *(record("baseline", "nothing", 50.1) for _ in range(2))]
-    again[0] = {**RECORDS[0], "versions": {"docker": "28", "this package": "abc"}}
-    one, two = markdown(RECORDS), markdown([*RECORDS, *again])
-    assert "in one go" in one
-    assert "in 2 sittings" in two
-    assert "The 1 cells that were measured in more than one differ between the first" in two
-    assert "by 25 % for an image and 23 % for a job in the median, 25 % and 23 % at most" in two
-    assert "| this package | not noted; abc |" in two
+STAGES = {"prepare_executor": 0.1, "prepare_script": 3.2, "step_script": 1.5, "queued": 1.1}
+
+
+def of_the_runner(one: Record) -> Record:
+    return {**one, "seconds": {**one["seconds"], **STAGES}}
+
+
+JOBS = [
+    {"kind": "versions", "versions": {"GitLab Runner": "19.4.0", "cpu": "2 x a"}, "ways": []},
+    *(of_the_runner(one) for one in RECORDS if one["kind"] == "build"),
+    *(of_the_runner(record("shared", "source", 1.0, kind="poll")) for _ in range(2)),
+]
+
+
+def test_a_run_of_the_runner_says_so_and_has_the_stages_of_a_warm_job() -> None:
+    text = markdown(RECORDS, JOBS)
+    assert "GitLab Runner 19.4.0 ran the jobs. 2 cores, a 1 Gbit/s network" in text
+    assert "| shared daemon | 0.10 | 3.20 | 0.50 | 1.50 | 0.00 | 6.00 | 1.10 | 1 |" in text
+    assert "`poll_interval = 1` | 0.10 | 3.20 | 0.50 | 1.50 | 0.00 | 5.00 | 1.10 | 2 |" in text
+    assert "`poll_interval = 1` | **2.80** <sub>2.80–2.80, n=2</sub> s | yes |" in text
+
+
+def test_a_run_without_the_runner_is_not_taken_for_one_with_it() -> None:
+    mixed = markdown(RECORDS, JOBS)
+    assert "source line changed, 6.00 s here and 6.00 s with GitLab Runner." in mixed
+    assert "earlier stand-in" not in markdown(JOBS, JOBS)
 
 
 def test_signs_are_judged() -> None:
@@ -455,25 +477,25 @@ def test_an_unfinished_run_says_so() -> None:
         for _ in range(plan.repetitions(cell))
     ]
     assert Data(whole).missing() == (0, total)
+    assert Data(whole).missing("jobs")[0] == 0
+    assert Data(whole).missing_kinds("jobs") == ["poll"]
     kinds = [one for one in RECORDS if one["kind"] != "build"]
     rested = record("shared", "source", 2.0, kind="rested")
     assert "Not measured either: rested." in markdown([*whole, *kinds])
-    assert "not finished" not in markdown([*whole, *kinds, rested])
-
-
-FOLDER = ROOT / "docs/benchmarks"
+    jobs = [*whole, *(record("shared", "source", 1.0, kind="poll") for _ in range(2))]
+    assert "not finished" not in markdown([*whole, *kinds, rested], jobs)
 
 
 def test_the_committed_report_is_made_of_the_committed_data() -> None:
-    data, before = Data.read(FOLDER / "full.json"), Data.read(FOLDER / "before.json")
-    assert (ROOT / "docs/benchmarks.md").read_text() == report.markdown(data, before)
+    full, jobs = committed("full"), committed("jobs")
+    assert (ROOT / "docs/benchmarks.md").read_text() == report.markdown(full, jobs)
     readme = (ROOT / "README.md").read_text()
-    assert report.summary(data) in readme
-    assert report.readme(data, readme) == readme
+    assert report.summary(jobs) in readme
+    assert report.readme(jobs, readme) == readme
 
 
 def test_every_committed_cell_was_measured_five_times_or_more() -> None:
-    data = Data.read(FOLDER / "full.json")
+    data = committed("full")
     counts = {cell: len(data.builds(cell)) for cell in plan.cells()}
     assert {cell for cell, count in counts.items() if 0 < count < plan.TIMES} == set()
     assert data.missing()[0] == 0
@@ -489,7 +511,7 @@ def test_what_reused_too_little_is_no_measurement() -> None:
 
 
 def test_the_conclusions_are_true_of_the_committed_data() -> None:
-    data = Data.read(FOLDER / "full.json")
+    data = committed("full")
 
     def faster(
         slow: str, fast: str, workload: str, situation: str, name: str = "job"

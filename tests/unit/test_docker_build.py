@@ -8,7 +8,9 @@ import json
 import os
 import re
 import shutil
+import string
 import subprocess
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,15 +20,14 @@ import pytest
 import yaml
 from gitlab_runner_k8s import _pins
 
-from lab.jobs import Git, ci, component
-from lab.jobs.variables import expand
+from lab.gitlab import Git, ci, component
 from lab.paths import ROOT
 
 TEMPLATE = (ROOT / "templates/docker-build/template.yml").read_text()
 HEADER: dict[str, Any] = next(yaml.safe_load_all(TEMPLATE))["spec"]["inputs"]
 SHA = "0" * 40
 IMAGE = "registry.example.com/group/app"
-GIT = Git("http://gitlab/demo.git", SHA)
+GIT = Git(SHA)
 
 # Called as `docker`: writes down its arguments, its input where it logs in, and plays a build.
 DOCKER = r"""#!/bin/sh
@@ -87,10 +88,14 @@ class Template:
         **variables: str,
     ) -> Ran:
         text = component.render(TEMPLATE, {"image": IMAGE, "wait-seconds": 0, **(inputs or {})})
-        job = ci.job(text, "docker-build", GIT, identity=1, project_id=42, project_path="group/app")
+        job = ci.job(text, "docker-build", GIT, project_path="group/app")
         given = {one.key: one.value for one in job.variables}
-        given |= {"DOCKER_HOST": "tcp://docker:2376", **variables}
-        environment = {key: expand(value, {**given, key: ""}) for key, value in given.items()}
+        given |= {"CI_JOB_ID": "1", "DOCKER_HOST": "tcp://docker:2376", **variables}
+        # A reference to a variable that is not set becomes empty.
+        environment = {
+            key: string.Template(value).safe_substitute(defaultdict(str, {**given, key: ""}))
+            for key, value in given.items()
+        }
         # A branch's name is no text of ours: nothing in it is expanded.
         environment |= variables
         work, standin = self.folder / "work", self.folder / "standin"
@@ -237,7 +242,7 @@ def test_which_pipelines_build(variables: dict[str, str], expected: bool) -> Non
 @pytest.mark.parametrize("builder", ["shared", "dind", "buildkit"])
 def test_only_a_daemon_of_the_jobs_own_is_a_service(builder: str) -> None:
     text = yaml.safe_dump(rendered(builder=builder))
-    job = ci.job(text, "docker-build", GIT, identity=1, project_id=1, project_path="a/b")
+    job = ci.job(text, "docker-build", GIT)
     known = {one.key: one.value for one in job.variables}
     assert known["DOCKER_BUILD_BUILDER"] == builder
     assert len(job.services) == (builder == "dind")

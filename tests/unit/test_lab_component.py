@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.jobs import component
+from lab.gitlab import component
 
 TEMPLATE = """
 spec:

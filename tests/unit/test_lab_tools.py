@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import cluster, images, process, toolchain
+from lab import cluster, images, oci, process, toolchain
 from lab.console import LabError
 from lab.providers import base
 from lab.providers.random import Password
@@ -61,9 +61,11 @@ def test_a_lab_that_never_started_takes_nothing_of_another_one(
 def test_the_same_layer_gives_the_same_digest(tmp_path: Path) -> None:
     layer = tmp_path / "layer"
     layer.write_bytes(b"layer" * 1000)
-    image = images.Image("test", "1", compressed=True)
-    first = images.write_oci(image, layer, tmp_path / "first.tar")
-    second = images.write_oci(image, layer, tmp_path / "second.tar")
+    archives = [tmp_path / f"{name}.tar" for name in ("first", "second")]
+    first, second = (
+        oci.write_archive("lab.invalid/test:1", {}, [layer], archive, compressed=True)
+        for archive in archives
+    )
     assert first == second
     with tarfile.open(tmp_path / "first.tar") as archive:
         index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
@@ -86,7 +88,7 @@ def test_an_image_keeps_the_capabilities_of_its_files(
     monkeypatch.setattr(os, "listxattr", names)
     monkeypatch.setattr(os, "getxattr", lambda path, name: value)
     layer = tmp_path / "layer"
-    images._write_layer(images.Image("test", "1", suite="trixie"), layer, root)
+    oci.write_rootfs(root, layer)
     assert value in layer.read_bytes()
     with tarfile.open(layer) as archive:
         found = {member.name: member.pax_headers for member in archive}

@@ -1,11 +1,11 @@
-"""What `make verify` reads from a job's trace, and when it is not content."""
+"""`make verify` reads a job's log, and fails where a build is not warm."""
 
 import dataclasses
 
 import pytest
 
 from lab.console import LabError
-from lab.jobs.model import Line, Result
+from lab.gitlab import Line, Result
 from lab.verify import Build, problems, read_trace
 
 TRACE = """$ docker build --progress=plain --tag app .
@@ -25,13 +25,27 @@ $ docker run app"""
 
 def result(text: str) -> Result:
     lines = tuple(Line(float(n), line) for n, line in enumerate(text.splitlines()))
-    return Result("", 0, lines, {"step_script": 14.0}, {"a": True}, {"a": False})
+    return Result(
+        1,
+        "success",
+        "",
+        0,
+        lines,
+        b"",
+        {"step_script": 14.0},
+        {"a": True},
+        {"a": False},
+        1,
+        20,
+        "p",
+    )
 
 
 def test_steps_are_counted_from_the_builders_own_words() -> None:
     build = read_trace(result(TRACE))
     assert (build.steps, build.reused) == (3, 1)
     assert build.build_seconds == 12
+    assert build.job_seconds == 20
     assert build.cache_restored
     assert not build.cache_saved
 
@@ -46,19 +60,19 @@ WARM = Build(5, 0.5, steps=7, reused=4, cache_restored=True, cache_saved=True)
 
 
 def test_a_warm_second_build_is_what_is_wanted() -> None:
-    assert problems(GOOD, WARM, "listed") == []
+    assert problems(GOOD, WARM, has_archive=True) == []
 
 
 @pytest.mark.parametrize(
-    ("cold", "warm", "listed", "text"),
+    ("cold", "warm", "has_archive", "text"),
     [
-        (dataclasses.replace(GOOD, reused=1), WARM, "x", "was not cold"),
-        (GOOD, dataclasses.replace(WARM, reused=0), "x", "reused no layers"),
-        (dataclasses.replace(GOOD, cache_saved=False), WARM, "x", "is not in the bucket"),
-        (GOOD, WARM, "", "is not in the bucket"),
-        (GOOD, dataclasses.replace(WARM, cache_restored=False), "x", "did not get the cache"),
+        (dataclasses.replace(GOOD, reused=1), WARM, True, "was not cold"),
+        (GOOD, dataclasses.replace(WARM, reused=0), True, "reused no layers"),
+        (dataclasses.replace(GOOD, cache_saved=False), WARM, True, "is not in the bucket"),
+        (GOOD, WARM, False, "is not in the bucket"),
+        (GOOD, dataclasses.replace(WARM, cache_restored=False), True, "did not get the cache"),
     ],
 )
-def test_what_is_not_warm_is_said(cold: Build, warm: Build, listed: str, text: str) -> None:
-    (found,) = problems(cold, warm, listed)
+def test_what_is_not_warm_is_said(cold: Build, warm: Build, has_archive: bool, text: str) -> None:
+    (found,) = problems(cold, warm, has_archive=has_archive)
     assert text in found

@@ -12,12 +12,11 @@ import pytest
 import yaml
 from pulumi import automation as auto
 
-from lab import cluster, engine
-from lab.paths import BIN, KUBECONFIG
+from lab import cluster, engine, up
 from lab.providers import kept
 from lab.up import PROJECT
-from tests.required import missing, needs_lab
-from tests.upgrade.record import is_of_lab, read, select, settings_path
+from tests.required import needs_engine, needs_lab
+from tests.upgrade.record import SECRET, is_of_lab, read, select, settings_path
 
 # What an update must not lose: data, and what the certificates of running jobs hang on.
 KEPT = (
@@ -29,6 +28,7 @@ KEPT = (
     ":SelfSignedCert",
     ":RandomPassword",
 )
+_SECRET = {SECRET: "1b47061264138c4ac30d75fd1eb44270"}
 Changes = dict[str, Any]
 Edit = Callable[[list[dict[str, Any]]], None]
 """Changes the resources of a state."""
@@ -66,9 +66,23 @@ def _stays(resource: dict[str, Any]) -> bool:
 def _as_the_lab_has_it(resources: list[dict[str, Any]]) -> None:
     """Take from the lab, which this version made, what an update leaves as it was made.
 
-    Else the update would ask for what was recorded, which the API server refuses.
+    Else the update would ask for what was recorded, which the API server refuses. And give each
+    object what the plugin looks for among its outputs, which a recording by a stand-in has not.
     """
+    state = json.loads(engine.state_text(up.STACK, PROJECT))["checkpoint"]["latest"]["resources"]
+    managers = {
+        (made["type"], made["id"]): made["outputs"].get("__fieldManager")
+        for made in state
+        if made["type"].startswith("kubernetes:")
+    }
     for resource in resources:
+        if resource["type"].startswith("kubernetes:"):
+            if manager := managers.get((resource["type"], resource["id"])):
+                resource["outputs"]["__fieldManager"] = manager
+            inputs = resource["inputs"]
+            if resource["type"].endswith(":Release"):
+                inputs = {**_SECRET, "plaintext": json.dumps(plain(inputs))}
+            resource["outputs"].setdefault("__inputs", copy.deepcopy(inputs))
         if resource["type"].endswith(":StatefulSet"):
             metadata = resource["outputs"]["metadata"]
             where = ("--namespace", metadata["namespace"], metadata["name"])
@@ -76,6 +90,15 @@ def _as_the_lab_has_it(resources: list[dict[str, Any]]) -> None:
             if (policy := found["spec"]["podManagementPolicy"]) != "OrderedReady":
                 for side in ("inputs", "outputs"):
                     resource[side]["spec"]["podManagementPolicy"] = policy
+
+
+def plain(value: Any) -> Any:
+    """Return a value with its secrets in plain text."""
+    if isinstance(value, dict):
+        if SECRET in value:
+            return plain(json.loads(value["plaintext"]))
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _changed(settings: Any, changes: Any) -> Any:
@@ -139,8 +162,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
     It gives an edited one as well.
     """
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
+    needs_engine()
     known: dict[tuple[str, Edit | None], Recorded] = {}
     environments: dict[bool, dict[str, str]] = {}
     with ExitStack() as served:
@@ -151,10 +173,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
                 needs_lab()
                 edit = edit or _as_the_lab_has_it
             if of_lab not in environments:
-                providers = (
-                    engine.providers("standin", KUBECONFIG) if of_lab else kept.environment()
+                environments[of_lab] = (
+                    engine.environment() if of_lab else served.enter_context(kept.environment())
                 )
-                environments[of_lab] = served.enter_context(providers)
             if (name, edit) not in known:
                 folder = tmp_path_factory.mktemp("recorded")
                 known[name, edit] = Recorded(name, folder, environments[of_lab], edit)

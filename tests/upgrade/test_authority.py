@@ -1,6 +1,6 @@
 """What a new certificate of an authority does to the jobs that run meanwhile."""
 
-import json
+import base64
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +11,9 @@ from gitlab_runner_k8s import SharedDockerDaemon
 from pulumi import automation as auto
 
 from lab import engine
-from lab.paths import BIN
 from lab.providers import kept
-from tests.required import missing
+from tests.required import needs_engine
+from tests.upgrade.conftest import plain
 
 pytestmark = pytest.mark.engine
 PROJECT = "authority-test"
@@ -36,11 +36,8 @@ def _files(stack: auto.Stack, folder: Path) -> dict[str, Path]:
         if resource["type"].endswith(":Secret") and name.endswith(("-client", "-server")):
             made = folders[name] = folder / name
             made.mkdir(parents=True)
-            secret = resource["inputs"]["stringData"]
-            files = json.loads(secret["plaintext"]) if "plaintext" in secret else secret
-            for file, text in files.items():
-                plain = json.loads(text["plaintext"]) if isinstance(text, dict) else text
-                (made / file).write_text(plain)
+            for file, text in plain(resource["inputs"]["data"]).items():
+                (made / file).write_bytes(base64.b64decode(text))
     return folders
 
 
@@ -75,8 +72,7 @@ def _handshake(client: Path, server: Path) -> None:
 
 
 def test_the_certificates_of_running_jobs_stay_good(tmp_path: Path) -> None:
-    if not (BIN / "pulumi").exists():
-        missing("the Pulumi CLI is not built (make up)")
+    needs_engine()
     (tmp_path / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
     found = []
     with kept.environment() as environment:

@@ -269,7 +269,8 @@ def _two_daemons(resources: list[dict[str, Any]]) -> None:
     for name in ("docker-service", "docker-daemon", "docker-daemon-volume"):
         (found,) = [one for one in resources if one["urn"].endswith(f"::gitlab-runner-{name}")]
         if name == "docker-daemon":
-            found["inputs"]["spec"]["replicas"] = 2
+            for side in ("inputs", "outputs"):
+                found[side]["spec"]["replicas"] = 2
         else:
             second = copy.deepcopy(found)
             second["urn"] += "-1"
