@@ -13,14 +13,14 @@ from bench import bases, plan, report
 from bench.data import Data, Record
 from bench.run import Journal, journal_path, run
 from lab.console import LabError, fail, say
-from lab.jobs.remote import Lost, TimedOut
 from lab.paths import ROOT
 
 _DOCS = ROOT / "docs"
-_RAW = _DOCS / "benchmarks/full.json"
+RAW: dict[plan.Mode, Path] = {
+    "full": _DOCS / "benchmarks/full.json",
+    "jobs": _DOCS / "benchmarks/jobs.json",
+}
 _PARTIAL = bases.FOLDER / "report"
-_BEFORE = _DOCS / "benchmarks/before.json"
-"""What was measured before something was changed because of it; no run writes it."""
 
 
 SIGNS = (
@@ -45,31 +45,39 @@ def signs(data: Data) -> list[str]:
     return wrong
 
 
-def _is_whole(data: Data) -> bool:
+def committed(mode: plan.Mode) -> Data:
+    """Return the raw data of docs/; the full run's until the README's is measured."""
+    return Data.read(RAW[mode] if RAW[mode].exists() else RAW["full"])
+
+
+def _is_whole(data: Data, mode: plan.Mode) -> bool:
     """Tell whether all was measured, by every way."""
-    left, _ = data.missing()
-    return not left and not data.missing_kinds() and len(data.measurable) == len(plan.WAYS)
+    left, _ = data.missing(mode)
+    return not left and not data.missing_kinds(mode) and len(data.measurable) == len(plan.WAYS)
 
 
-def _publish(records: list[Record], charts: Path) -> bool:
+def _publish(records: list[Record], mode: plan.Mode, charts: Path) -> bool:
     """Write the raw data, the report and its pictures; return whether all was measured.
 
     A part of a run does not take the place of a whole one: it is written below .cache/.
     """
     data = Data(records)
-    is_whole = _is_whole(data)
+    is_whole = _is_whole(data, mode)
     folder = _DOCS if is_whole else _PARTIAL
     pictures = folder / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
-    raw = pictures / "full.json"
     rows = ",\n".join(json.dumps(record) for record in records)
-    raw.write_text(f'{{"records": [\n{rows}\n]}}\n')
-    (folder / "benchmarks.md").write_text(report.markdown(data, Data.read(_BEFORE)))
+    (pictures / RAW[mode].name).write_text(f'{{"records": [\n{rows}\n]}}\n')
+    full, jobs = (data if mode == other else committed(other) for other in RAW)
+    (folder / "benchmarks.md").write_text(report.markdown(full, jobs))
     if is_whole:
         readme = ROOT / "README.md"
-        readme.write_text(report.readme(data, readme.read_text()))
-    command = [charts, "-m", "bench.charts", raw, pictures]
-    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+        readme.write_text(report.readme(jobs, readme.read_text()))
+    for other, raw in RAW.items():
+        path = pictures / raw.name
+        if path.exists():
+            command = [charts, "-m", "bench.charts", other, path, pictures]
+            subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
     say(f"  wrote {folder / 'benchmarks.md'} and its pictures")
     return is_whole
 
@@ -77,33 +85,32 @@ def _publish(records: list[Record], charts: Path) -> bool:
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--quick", action="store_true", help="a few cells, and their signs alone")
+    parser.add_argument("--mode", choices=plan.MINUTES, default="full", help="what is measured")
     parser.add_argument("--minutes", type=float, help="stop after so many; go on the next time")
     parser.add_argument("--report", action="store_true", help="only write the report anew")
     parser.add_argument("--charts", type=Path, default=Path(sys.executable), help="python with it")
     given = parser.parse_args()
+    mode: plan.Mode = given.mode
+    journal = journal_path(mode)
     if given.report:
-        records = Journal(journal_path(quick=False)).records or Data.read(_RAW).records
-        _publish(records, given.charts)
+        _publish(Journal(journal).records or committed(mode).records, mode, given.charts)
         return 0
-    if given.quick:
-        journal_path(quick=True).unlink(missing_ok=True)
-    minutes = given.minutes or (4 * plan.QUICK_MINUTES if given.quick else 4 * plan.FULL_MINUTES)
-    records = run(quick=given.quick, minutes=minutes)
-    if given.quick:
+    if mode == "quick":
+        journal.unlink(missing_ok=True)
+    records = run(mode, given.minutes or 4 * plan.MINUTES[mode])
+    if mode == "quick":
         if wrong := signs(Data(records)):
             raise LabError("the measurements make no sense:\n  - " + "\n  - ".join(wrong))
         say("  warm builds reused layers, and every ratio has the right sign")
-        return 0
-    if _publish(records, given.charts):
-        journal_path(quick=False).unlink()
+    elif _publish(records, mode, given.charts):
+        journal.unlink()
     return 0
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (LabError, CommandError, TimedOut, Lost, subprocess.SubprocessError) as error:
+    except (LabError, CommandError, subprocess.SubprocessError) as error:
         fail(str(error))
         sys.exit(1)
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from lab import gitlab, images
+from lab import gitlab, images, oci
 from lab.console import step
 from lab.paths import CACHE
 
@@ -46,9 +46,9 @@ def _root(key: str) -> None:
     images.build_all([image])
     with tarfile.open(image.archive) as archive:
         index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
-        path = images.blob_path(index["manifests"][0]["digest"])
+        path = oci.blob_path(index["manifests"][0]["digest"])
         manifest = json.load(archive.extractfile(path))  # type: ignore[arg-type]
-        layer = archive.extractfile(images.blob_path(manifest["layers"][0]["digest"]))
+        layer = archive.extractfile(oci.blob_path(manifest["layers"][0]["digest"]))
         assert layer is not None
         with packed.open("wb") as target:
             shutil.copyfileobj(layer, target, 1 << 20)

@@ -175,7 +175,7 @@ def at_once(data: Data, path: Path) -> None:
                 label=plan.way(key).short,
             )
     axes.set_xlabel("jobs at once, small service")
-    axes.set_ylabel("seconds until all pods are gone")
+    axes.set_ylabel("seconds until all jobs have ended")
     axes.set_ylim(bottom=0)
     axes.grid(visible=True, color=GRID)
     axes.legend()
@@ -200,7 +200,6 @@ def disk(data: Data, path: Path) -> None:
 
 
 PICTURES = {
-    "readme": readme,
     "situations": situations,
     "time": time_goes,
     "at-once": at_once,
@@ -213,8 +212,11 @@ _NEEDS = {"at-once": "at once", "disk": "disk"}
 
 
 def main() -> None:
-    """Draw all pictures of a file of raw data into a folder."""
-    data, folder = Data.read(Path(sys.argv[1])), Path(sys.argv[2])
+    """Draw the pictures of a run: its mode, its raw data, the folder to draw into."""
+    mode, data, folder = sys.argv[1], Data.read(Path(sys.argv[2])), Path(sys.argv[3])
+    if mode == "jobs":
+        readme(data, folder / "readme.svg")
+        return
     for name, draw in PICTURES.items():
         if data.of_kind(_NEEDS.get(name, "build")):
             draw(data, folder / f"{name}.svg")

@@ -12,8 +12,12 @@ Record = dict[str, Any]
 MAIN = ("1g", "compiled")
 """The network and workload that the head of the report is about."""
 
-KINDS = ("paths", "arrivals", "disk", "rested", "restarted", "fleets", "at once")
-"""What a full run measures beside single builds."""
+KINDS: dict[plan.Mode, tuple[str, ...]] = {
+    "full": ("paths", "arrivals", "disk", "rested", "restarted", "fleets", "at once"),
+    "jobs": ("poll",),
+    "quick": (),
+}
+"""The kinds of records of a run beside single builds."""
 IMAGE = "image"
 """The name of what an image takes: `docker build` and the push, which some ways do in one."""
 
@@ -48,17 +52,6 @@ class Data:
         self.versions: dict[str, str] = listed[-1]["versions"] if listed else {}
         self.measurable: list[str] = listed[-1]["ways"] if listed else []
         """The ways that could be measured on the machine."""
-
-    def sittings(self) -> list["Data"]:
-        """Return the data by the run that measured them: each begins with its versions."""
-        found: list[list[Record]] = [[]]
-        for record in self.records:
-            if record["kind"] == "versions":
-                found.append([])
-            found[-1].append(record)
-        return [
-            Data(part) for part in found if any(record["kind"] != "versions" for record in part)
-        ]
 
     @classmethod
     def read(cls, path: Path) -> "Data":
@@ -97,19 +90,19 @@ class Data:
         }
         return [way for way in plan.WAYS if way.key in seen]
 
-    def missing(self) -> tuple[int, int]:
-        """Return how many builds of the full run were not measured, and how many it has."""
+    def missing(self, mode: plan.Mode = "full") -> tuple[int, int]:
+        """Return how many builds of a run were not measured, and how many it has."""
         wanted = {
-            cell: plan.repetitions(cell)
+            cell: plan.repetitions(cell, mode)
             for cell in plan.cells()
             if not self.measurable or cell.way in self.measurable
         }
         left = [max(0, times - len(self.builds(cell))) for cell, times in wanted.items() if times]
         return sum(left), sum(wanted.values())
 
-    def missing_kinds(self) -> list[str]:
-        """Return what else of the full run was not measured."""
-        return [kind for kind in KINDS if not self.of_kind(kind)]
+    def missing_kinds(self, mode: plan.Mode = "full") -> list[str]:
+        """Return the other kinds of records of a run that were not measured."""
+        return [kind for kind in KINDS[mode] if not self.of_kind(kind)]
 
     def at_once(self, way: str) -> dict[int, list[Record]]:
         """Return the records of jobs at once on a way, by how many jobs there were."""

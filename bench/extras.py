@@ -13,7 +13,7 @@ import pulumi
 from gitlab_runner_k8s import RunnerPlatform
 from gitlab_runner_k8s.runner_platform import RunnerPlatformArgs
 
-from bench import measure, node, stack
+from bench import measure, node, stack, trace
 from lab import cluster, gitlab
 from lab.console import LabError
 
@@ -79,7 +79,7 @@ def at_once(bench: stack.Bench, project: measure.Project, count: int) -> dict[st
         "wall_seconds": round(time.monotonic() - start, 3),
         "job_seconds": [result["seconds"]["job"] for result in results],
         "build_seconds": [result["seconds"]["build"] for result in results],
-        "start_seconds": [result["seconds"]["prepare"] for result in results],
+        "start_seconds": [trace.pod_start(result["seconds"]) for result in results],
         "reused": [result["reused"] for result in results],
         "cpu_seconds": usage.cpu_seconds,
         "peak_bytes": usage.peak_bytes,
@@ -115,7 +115,7 @@ def arrivals(bench: stack.Bench, project: measure.Project) -> dict[str, Any]:
                 "at": result["at"],
                 "situation": result["situation"],
                 "job": result["seconds"]["job"],
-                "start": result["seconds"]["prepare"],
+                "start": trace.pod_start(result["seconds"]),
                 "build": result["seconds"]["build"],
                 "reused": result["reused"],
             }
@@ -210,7 +210,7 @@ def restart(bench: stack.Bench) -> float:
 
 def _fleets(count: int) -> dict[str, Any]:
     given = stack.arguments()
-    token = pulumi.Output.secret(gitlab.runner_token())
+    token = pulumi.Output.secret(gitlab.runner_token("bench-scale"))
     return {
         "gitlab_url": given["gitlab_url"],
         "runner": given["runner"],

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import shlex
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,22 +12,17 @@ from typing import Any
 
 import yaml
 
-from bench import node, plan, trace
-from bench.stack import HUB, INDEX, REGISTRY, Bench, has_buildkit
+from bench import node, plan, stack, trace
+from bench.stack import HUB, INDEX, REGISTRY, Bench
 from lab import cluster, gitlab, images
 from lab.console import LabError
-from lab.engine import provider_mode
-from lab.jobs import ci, launcher, manager
-from lab.jobs.model import Git, Result
-from lab.jobs.remote import execute
-from lab.jobs.trace import Trace
-from lab.paths import ROOT
+from lab.gitlab import Git, Line, Result, ci
+from lab.paths import BIN, KUBECONFIG, ROOT
 from lab.toolchain import tool
 from lab.verify import read_trace
 
 _TIMEOUT = 900
 BASE_HOSTS = {"registry": REGISTRY, "hub": HUB, "mirror": "docker.io"}
-_IDENTITIES = itertools.count(int(time.time()) % 100_000 * 1000)
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class Project:
         way = self.way
         job: dict[str, Any] = {
             "variables": {"IMAGE": self.image, "BASE": self.base, "INDEX": INDEX},
-            "script": [*way.script, "echo done"],
+            "script": trace.timed(way.script),
         }
         if way.fleet == "dind":
             job["variables"]["DOCKER_HOST"] = "tcp://docker:2375"
@@ -157,15 +153,16 @@ class Bank:
         kind = project.workload.base
         self.bench.push_base(kind, sources.base, f"bench/{kind}", [project.tag])
 
-    def build(self, project: Project, situation: str) -> dict[str, Any]:
-        """Build in a situation and return what it took."""
+    def build(self, project: Project, situation: str, fleet: str = "") -> dict[str, Any]:
+        """Build in a situation, by the way's own fleet or another; return times and costs."""
         sources = project.change(situation)
         if situation == "base":
             self._push_base(project, sources)
         pods = self.bench.pods
+        stack.wait_for_quiet()
         before = {role: pod.link.counters() for role, pod in pods.items()}
         with node.watched(self.bench.roles()) as usage:
-            result = run(self.bench, project, sources)
+            result = run(self.bench, project, sources, fleet)
         sample = read(result)
         sample["bytes"] = {
             role: {way: count - before[role][way] for way, count in pod.link.counters().items()}
@@ -177,10 +174,20 @@ class Bank:
         return sample
 
 
-def run(bench: Bench, project: Project, sources: Sources) -> Result:
-    """Run one build; raise LabError where it fails."""
-    if project.way.fleet:
-        result = _job(bench, project, sources)
+def run(bench: Bench, project: Project, sources: Sources, fleet: str = "") -> Result:
+    """Run one build.
+
+    Args:
+        bench: The platform.
+        project: What is built.
+        sources: The branch's files.
+        fleet: The fleet whose runner takes the job. Default: the way's.
+
+    Raises:
+        LabError: the build failed.
+    """
+    if fleet := fleet or project.way.fleet:
+        result = _job(project, sources, fleet)
     else:
         result = _in_the_daemons_pod(bench, project, sources)
     if not result.succeeded:
@@ -188,26 +195,20 @@ def run(bench: Bench, project: Project, sources: Sources) -> Result:
     return result
 
 
-def _job(bench: Bench, project: Project, sources: Sources) -> Result:
+def _job(project: Project, sources: Sources, fleet: str) -> Result:
     sha = gitlab.push(sources.files(project.workload), sources.source, sources.branch)
-    job = ci.job(
-        project.ci(sources),
-        "build",
-        Git(gitlab.REPOSITORY, sha, sources.branch),
-        identity=next(_IDENTITIES),
-        project_id=gitlab.PROJECT_ID,
-        project_path=gitlab.PROJECT,
-        timeout_seconds=_TIMEOUT,
-    )
-    return launcher.run(bench.managers[project.way.fleet], job)
+    git = Git(sha, sources.branch)
+    job = ci.job(project.ci(sources), "build", git, timeout_seconds=_TIMEOUT)
+    return gitlab.run(job, runner=stack.runner_name(fleet))
 
 
 def _in_the_daemons_pod(bench: Bench, project: Project, sources: Sources) -> Result:
     """Build where the daemon is: by its own socket, the context in its own file system."""
     pod = bench.pods["docker"]
     folder = f"/tmp/bench/{project.workload.key}"
+    execute = ("-n", pod.namespace, "exec", "-i", pod.name, "--", "sh", "-c")
     cluster.kubectl(
-        *("-n", pod.namespace, "exec", "-i", pod.name, "--", "sh", "-c"),
+        *execute,
         # -m: BuildKit takes a file of the same size and time for the same one.
         f"rm -rf {folder} && mkdir -p {folder} && tar -xmf - -C {folder}",
         stdin=gitlab.packed(sources.files(project.workload)),
@@ -218,24 +219,48 @@ def _in_the_daemons_pod(bench: Bench, project: Project, sources: Sources) -> Res
         "INDEX": INDEX,
         "CI_COMMIT_REF_SLUG": sources.branch,
     }
-    lines = [f"cd {folder}", *(f"export {name}={value}" for name, value in known.items())]
-    for command in (*project.way.script, "echo done"):
-        lines += [f"echo {shlex.quote(f'$ {command}')}", command]
-    record = Trace(())
+    script = [
+        "set -e",
+        f"cd {folder}",
+        *(f"export {name}={value}" for name, value in known.items()),
+    ]
+    for command in trace.timed(project.way.script):
+        script += [f"echo {shlex.quote(f'$ {command}')}", command]
+    shown: list[Line] = []
     start = time.monotonic()
-    script = "set -e\n" + "\n".join(lines)
-    code = execute(
-        manager.administrator(),
-        pod.namespace,
-        pod.name,
-        None,
-        ["sh", "-c", f"({script}\n) 2>&1"],
-        record.write,
-        _TIMEOUT,
+    with subprocess.Popen(
+        [
+            BIN / "kubectl",
+            f"--kubeconfig={KUBECONFIG}",
+            *execute,
+            "exec 2>&1\n" + "\n".join(script),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            # From its first word on: kubectl's own start is no part of it.
+            start = start if shown else time.monotonic()
+            shown.append(Line(time.monotonic() - start, line.rstrip()))
+    taken = time.monotonic() - start
+    code = process.returncode
+    return Result(
+        number=0,
+        status="failed" if code else "success",
+        failure_reason="script_failure" if code else "",
+        exit_code=code,
+        trace=tuple(shown),
+        raw=b"",
+        seconds={"step_script": taken},
+        restored={},
+        saved={},
+        queued=0.0,
+        job_seconds=taken,
+        pod=pod.name,
     )
-    record.flush()
-    seconds = {"step_script": time.monotonic() - start}
-    return Result("script_failure" if code else "", code, tuple(record.lines), seconds, {}, {})
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
@@ -243,12 +268,14 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def read(result: Result) -> dict[str, Any]:
-    """Return what a job's result tells of it."""
+    """Return the times and the steps of a job, by its log."""
     build = read_trace(result)
-    stages = dict(result.seconds)
-    # Nobody waits for the pod's end.
-    stages.pop("cleanup", None)
-    seconds = {"job": sum(stages.values()), **stages, **trace.commands(result.trace)}
+    seconds = {
+        "job": result.job_seconds,
+        "queued": result.queued,
+        **result.seconds,
+        **trace.commands(result.trace),
+    }
     return {
         "seconds": _rounded(seconds),
         "until": _rounded(trace.until_first_step(result.trace)),
@@ -275,8 +302,9 @@ def versions(bench: Bench) -> dict[str, str]:
 
     server = json.loads(cluster.kubectl("version", "-o", "json"))["serverVersion"]
     cpu = node.cpu()
-    built = [*images.ALL, *([images.find("buildkit")] if has_buildkit() else [])]
+    built = [*images.ALL, *([images.find("buildkit")] if stack.has_buildkit() else [])]
     return {
+        "GitLab Runner": images.find("gitlab-runner").name.rpartition(":")[2],
         "kubernetes": server["gitVersion"],
         "containerd": images.ctr("version").split("Version:")[-1].split()[0],
         "docker": in_daemon("docker", "version", "--format", "{{.Server.Version}}"),
@@ -284,7 +312,6 @@ def versions(bench: Bench) -> dict[str, str]:
         "storage driver": in_daemon("docker", "info", "--format", "{{.Driver}}"),
         "pulumi": node.run(str(tool("pulumi")), "version").strip(),
         "images": ", ".join(sorted(image.name.rpartition("/")[2] for image in built)),
-        "providers": provider_mode(),
         "this package": _commit(),
         **cpu,
     }

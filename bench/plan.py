@@ -3,7 +3,7 @@
 Everything here is data. A cell is one way on one workload in one situation on one network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -261,10 +261,13 @@ NETWORKS = (
     Network("100m", "100 Mbit/s", "100 Mbit/s", 100, 100),
 )
 
-FULL_MINUTES, QUICK_MINUTES = 240, 4
-"""About what the two runs take on two cores."""
+Mode = Literal["full", "jobs", "quick"]
+MINUTES: dict[Mode, int] = {"full": 240, "jobs": 40, "quick": 6}
+"""About what a run takes on two cores."""
 FULL_GB = 40
 """Disk that a full run takes."""
+POLLS = 10
+"""Jobs that are measured with `poll_interval = 1`."""
 
 TIMES = 5
 """How often a full run measures each cell, and as many jobs at once."""
@@ -311,12 +314,20 @@ RULES = (
     Rule("100m", "big", ("registry", "shared"), ("source",), TIMES),
     Rule("uplink", "big", ("hub", "mirror"), ("nothing",), TIMES),
 )
+JOBS_RULES = (
+    Rule("1g", "compiled", ("baseline",), ("nothing",), TIMES),
+    Rule("1g", "compiled", ("inline", "registry", "buildkit"), ("source",), TIMES),
+    Rule("1g", "compiled", ("shared",), _OFTEN, TIMES),
+    Rule("1g", "compiled", ("limit",), (*_OFTEN, "dependency"), TIMES),
+)
+"""The README's table, and the targets."""
 QUICK_RULES = (
     Rule("1g", "compiled", ("baseline",), ("nothing",), 1),
     Rule("1g", "compiled", ("shared",), _OFTEN, 2),
     Rule("1g", "compiled", ("registry", "limit"), ("nothing",), 1),
 )
 """Enough for the sign of each ratio."""
+RULES_OF: dict[Mode, tuple[Rule, ...]] = {"full": RULES, "jobs": JOBS_RULES, "quick": QUICK_RULES}
 
 
 def way(key: str) -> Way:
@@ -334,12 +345,12 @@ def network(key: str) -> Network:
     return next(one for one in NETWORKS if one.key == key)
 
 
-def repetitions(cell: Cell, rules: Sequence[Rule] = RULES) -> int:
+def repetitions(cell: Cell, mode: Mode = "full") -> int:
     """Return how often a cell is wanted."""
     return next(
         (
             rule.times
-            for rule in rules
+            for rule in RULES_OF[mode]
             if (rule.network, rule.workload) == (cell.network, cell.workload)
             and cell.way in rule.ways
             and cell.situation in rule.situations

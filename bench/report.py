@@ -1,11 +1,11 @@
-"""Writes docs/benchmarks.md of the raw data: every number in it comes from there."""
+"""Writes docs/benchmarks.md and the README's table: every number comes from the raw data."""
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from string import Template
 
 from bench import plan
@@ -22,6 +22,15 @@ PARTS = (
     "push",
     "other commands",
     "save cache:",
+)
+_RUNNER = "GitLab Runner"
+"""The version of a run whose jobs the runner itself ran."""
+_STAGES = (
+    "prepare_executor",
+    "prepare_script",
+    "get_sources",
+    "step_script",
+    "cleanup_file_variables",
 )
 _SIDE_BY_SIDE = ("pull the base image", "steps")
 _TEXT = Path(__file__).with_name("report.md")
@@ -44,7 +53,8 @@ def parts_of(record: Record) -> dict[str, float]:
     alone = sum(taken for name, taken in phases.items() if name not in _SIDE_BY_SIDE)
     scale = min(1.0, max(0.0, build - alone) / (pull + steps)) if pull + steps else 1.0
     found = {
-        "pod start": seconds.get("prepare", 0.0),
+        # The runner's log has the wait for the pod in the second of these sections.
+        "pod start": sum(seconds.get(name, 0.0) for name in ("prepare_executor", "prepare_script")),
         "git clone": seconds.get("get_sources", 0.0),
         "restore cache:": seconds.get("restore_cache", 0.0),
         "pull the base image": pull * scale,
@@ -98,47 +108,81 @@ def _main(way: str, situation: str = "nothing") -> plan.Cell:
     return plan.Cell(*MAIN, way, situation)
 
 
-def targets(data: Data) -> list[tuple[str, str, bool]]:
-    """Return what had to be shown, what was measured, and whether that is enough."""
+def targets(jobs: Data) -> list[tuple[str, str, bool]]:
+    """Return each target, the measured value, and whether it is reached."""
     found = []
-    # Without the push, which the limit has not.
-    shared, limit = (data.seconds(_main(way), "build") for way in ("shared", "limit"))
-    pair = (_main("shared"), _main("limit"), "build")
-    # Both of each sitting were measured in turn; over several, the machine itself may differ.
-    each = [ratio for part in data.sittings() if (ratio := part.ratio(*pair))]
-    if shared and limit and each:
+    # Without the push, which the limit does not have.
+    shared, limit = (jobs.seconds(_main(way), "build") for way in ("shared", "limit"))
+    near = jobs.ratio(_main("shared"), _main("limit"), "build")
+    if shared and limit and near:
         title = (
             f"shared daemon, nothing changed, `docker build`: within {_TARGET_LIMIT}× of the limit"
         )
-        text = f"{median(each):.2f}×"
-        if len(each) > 1:
-            text += f", median of {', '.join(f'{ratio:.2f}×' for ratio in each)} by sitting"
-        text += f" ({_range(shared)} s against {_range(limit)} s in all)"
-        found.append((title, text, median(each) <= _TARGET_LIMIT))
-    to_cold = data.ratio(_main("baseline"), _main("shared"))
-    to_cold_job = data.ratio(_main("baseline"), _main("shared"), "job")
-    if to_cold and to_cold_job:
+        text = f"{near:.2f}× ({_text(shared)} s against {_text(limit)} s)"
+        found.append((title, text, near <= _TARGET_LIMIT))
+    faster = jobs.ratio(_main("baseline"), _main("shared"))
+    whole = jobs.ratio(_main("baseline"), _main("shared"), "job")
+    if faster and whole:
         title = f"nothing changed: at least {_TARGET_BASELINE:.0f}× faster than the baseline"
-        text = f"{ratio_text(to_cold)} (whole job {ratio_text(to_cold_job)})"
-        found.append((title, text, to_cold >= _TARGET_BASELINE))
-    start = data.value(_main("shared"), lambda record: record["until"]["step"])
+        text = f"{ratio_text(faster)} (whole job {ratio_text(whole)})"
+        found.append((title, text, faster >= _TARGET_BASELINE))
+    title = f"from a runner's taking a job to its first build step: under {_TARGET_START:.0f} s"
+    start = jobs.value(_main("shared"), _until_step)
     if start:
-        title = (
-            f"a job's start to its first build step (`FROM`): under {_TARGET_START:.0f} s, without "
-            "what the runner's `poll_interval` (3 s) may add"
-        )
-        found.append((title, f"{_range(start)} s", start.median <= _TARGET_START))
+        found.append((title, f"{_text(start)} s", start.median <= _TARGET_START))
+    if polls := jobs.of_kind("poll"):
+        start = spread([_until_step(record) for record in polls])
+        text = f"{_text(start)} s"
+        found.append((f"{title}, `poll_interval = 1`", text, start.median <= _TARGET_START))
     return found
 
 
-def _range(value: Spread) -> str:
-    low, high = seconds_text(value.low), seconds_text(value.high)
-    return f"{seconds_text(value.median)} <sub>{low}–{high}</sub>"
+def _until_step(record: Record) -> float:
+    return float(record["until"]["step"])
 
 
-def _targets(data: Data) -> str:
-    rows = [[title, text, "yes" if good else "**no**"] for title, text, good in targets(data)]
-    return _table(["wanted, workload (b), 1 Gbit/s", "measured", "reached"], rows)
+def _targets(jobs: Data) -> str:
+    rows = [[title, text, "yes" if good else "**no**"] for title, text, good in targets(jobs)]
+    return _table(["target, workload (b), 1 Gbit/s", "measured", "reached"], rows)
+
+
+def _stages(jobs: Data) -> str:
+    """Return the stages of a warm job, which are the sections of its log."""
+    rows = []
+    for title, records in (
+        ("shared daemon", jobs.builds(_main("shared", "source"))),
+        ("shared daemon, `poll_interval = 1`", jobs.of_kind("poll")),
+        ("shared BuildKit", jobs.builds(_main("buildkit", "source"))),
+    ):
+        if records and "queued" in records[0]["seconds"]:
+            values = [
+                spread([record["seconds"].get(stage, 0.0) for record in records])
+                for stage in (*_STAGES, "job", "queued")
+            ]
+            rows.append(
+                [title, *[seconds_text(value.median) for value in values], str(len(records))]
+            )
+    head = ["median seconds, one source line changed", *[f"`{stage}`" for stage in _STAGES]]
+    return _table([*head, "whole job", "queued before", "n"], rows)
+
+
+def _executor(data: Data, jobs: Data) -> str:
+    """Return the difference between two runs whose jobs had different executors."""
+    if _RUNNER in data.versions:
+        return ""
+    text = (
+        "**The jobs of this run were started by an earlier stand-in for the runner's executor, not "
+        "by GitLab Runner.** The time of a build does not depend on the executor, the time of a "
+        "whole job does"
+    )
+    cell = _main("shared", "source")
+    own, other = data.seconds(cell, "job"), jobs.seconds(cell, "job")
+    if _RUNNER in jobs.versions and own and other:
+        text += (
+            f": with the shared daemon and one source line changed, {seconds_text(own.median)} s "
+            f"here and {seconds_text(other.median)} s with GitLab Runner"
+        )
+    return f"{text}. The time of jobs at once includes the removal of their pods.\n\n"
 
 
 def _where(data: Data) -> str:
@@ -273,7 +317,7 @@ def _at_once(data: Data) -> str:
             peak = f", {bytes_text(max(peaks))}" if peaks else ""
             texts.append(f"{_text(spread(walls) if walls else None)}{peak}")
         rows.append([plan.way(key).short, *texts])
-    head = ["seconds until all pods are gone, peak memory", *[f"{n} at once" for n in counts]]
+    head = ["seconds until all jobs have ended, peak memory", *[f"{n} at once" for n in counts]]
     return _table(head, rows)
 
 
@@ -437,42 +481,6 @@ def _arrivals(data: Data) -> str:
     return texts
 
 
-def _own_growth(data: Data) -> str:
-    """Return what a build of workload (b) leaves new: the layers that it has to push."""
-    found = data.value(_main("shared", "source"), lambda record: record["bytes"]["outside"]["in"])
-    if not found:
-        return ""
-    return f"What a build of workload (b) has new is small ({bytes_text(found.median)} pushed). "
-
-
-def _throughput(data: Data) -> str:
-    """Return what was measured of many jobs on this machine, as a rate."""
-    rates = {}
-    for key in ("shared", "baseline"):
-        rates[key] = max(
-            (
-                count * 3600 / median(one["wall_seconds"] for one in records)
-                for count, records in data.at_once(key).items()
-            ),
-            default=0,
-        )
-    if not all(rates.values()):
-        return ""
-    most = max(record["jobs"] for record in data.of_kind("at once"))
-    return (
-        f"The most that this machine did: with up to {most} jobs of workload (a) at once, a source "
-        f"line changed in each, {_rounded(rates['shared'])} jobs an hour on one shared daemon, "
-        f"start and deletion of their pods included, and {_rounded(rates['baseline'])} with a "
-        "daemon per job.\n\n"
-    )
-
-
-def _rounded(rate: float) -> str:
-    """Return a rate with two digits."""
-    size = 10 ** max(0, int(math.log10(rate)) - 1)
-    return f"{round(rate / size) * size:,}".replace(",", " ")
-
-
 def _cold(data: Data) -> str:
     rows, slower = [], False
     for project in plan.WORKLOADS:
@@ -539,76 +547,6 @@ def _reused(data: Data) -> str:
     return _table(["steps reused", *plan.SITUATIONS.values()], rows)
 
 
-def _defaults(data: Data) -> str:
-    """Return what the package does where nothing is said, and the numbers that speak for it."""
-
-    def seconds(way: str, name: str = IMAGE) -> str:
-        found = data.seconds(plan.source_cell(*MAIN, plan.way(way)), name)
-        return f"{seconds_text(found.median)} s" if found else "–"
-
-    cores = scale(data)[-1][4]
-    rows = [
-        [
-            "jobs use a shared daemon, where there is one, with no edit of their own",
-            f"{seconds('shared', 'job')} for a whole job, {seconds('baseline', 'job')} without",
-        ],
-        [
-            f"`replicas: 1`, a limit of {_CORES} cores",
-            f"on paper, 1,000 jobs an hour need no more than {cores} cores for 95 % of the time",
-        ],
-        [
-            "`templates/docker-build`: `builder: shared`, where a fleet has no other",
-            f"{seconds('shared', 'job')} for a whole job, {seconds('buildkit', 'job')} with "
-            "BuildKit, which only builds",
-        ],
-        [
-            "`templates/docker-build`: `mode: registry` with a daemon of the job's own",
-            f"{seconds('registry')} for an image, {seconds('inline')} with an inline cache",
-        ],
-        [
-            "no template keeps layers in `cache:`",
-            f"{seconds('layers', 'job')} for a whole job, {seconds('registry', 'job')} with a "
-            "registry cache",
-        ],
-        [
-            f"`build_cache_percent: {_CACHE_PERCENT}`",
-            "what is built between two collections is beside what may stay (growth of the disk)",
-        ],
-    ]
-    return _table(["default", "what speaks for it"], rows, "---")
-
-
-def _changed(data: Data, before: Data) -> str:
-    """Return what was changed in the package because of measurements, with both numbers."""
-    rows = []
-    then = before.seconds(_main("shared"), "build")
-    now = data.seconds(_main("shared"), "build")
-    if then and now:
-        what = (
-            "jobs look up the shared daemon's name at once (`ndots`), and new authorities have "
-            "keys of P-256: `docker build`, nothing changed"
-        )
-        rows.append([what, _text(then), _text(now)])
-    inline, registry = (data.seconds(_main(way, "source")) for way in ("inline", "registry"))
-    if inline and registry:
-        what = (
-            "`templates/docker-build` keeps all layers in the registry (way 3), no longer in the "
-            "image (way 2), where the builder is a daemon of the job's own (`mode: auto`): an "
-            "image, a source line changed"
-        )
-        rows.append([what, _text(inline), _text(registry)])
-    rows += [
-        [
-            "the rule by which dockerd collects what is old (`unused-for`, which it reads; "
-            "`keepDuration` it passed over, and emptied the cache): steps reused a minute later",
-            "none (seen, not in the raw data)",
-            f"{record['reused']} of {record['steps']}",
-        ]
-        for record in data.of_kind("rested")
-    ]
-    return _table(["what, in seconds where nothing else is said", "before", "now"], rows)
-
-
 def _versions(data: Data) -> str:
     """Return what was measured with: of each the versions of all sittings."""
     listed = [record["versions"] for record in data.of_kind("versions")]
@@ -619,64 +557,34 @@ def _versions(data: Data) -> str:
     return _table(["what", "version"], rows, "---")
 
 
-def _sittings(data: Data) -> str:
-    """Return whether all was measured in one go, and if not, how far the parts agree."""
-    sittings = data.sittings()
-    if len(sittings) < 2:
-        return "All of it was measured in one go."
-
-    def apart(name: str) -> list[float]:
-        by_cell = [[part.seconds(cell, name) for part in sittings] for cell in plan.cells()]
-        found = [[value.median for value in values if value] for values in by_cell]
-        return [100 * abs(one[-1] / one[0] - 1) for one in found if len(one) > 1]
-
-    images, jobs = apart(IMAGE), apart("job")
-    kinds = {tuple(part.versions.get(name) for name in ("cpu", "memory")) for part in sittings}
-    text = (
-        f"It was measured in {len(sittings)} sittings, one after the other, on "
-        f"{'the same machine' if len(kinds) == 1 else 'machines that differ'}; `at` in the raw "
-        "data says when."
-    )
-    if images:
-        text += (
-            f" The {len(images)} cells that were measured in more than one differ between the "
-            f"first and the last by {median(images):.0f} % for an image and {median(jobs):.0f} % "
-            f"for a job in the median, {max(images):.0f} % and {max(jobs):.0f} % at most."
-        )
-    return text
-
-
-def _missing(data: Data) -> str:
-    left, total = data.missing()
-    kinds = data.missing_kinds()
+def _missing(data: Data, mode: plan.Mode) -> str:
+    left, total = data.missing(mode)
+    kinds = data.missing_kinds(mode)
     if not left and not kinds:
         return ""
     more = f" Not measured either: {', '.join(kinds)}." if kinds else ""
-    return (
-        f"**This run was not finished**: {left} of {total} builds are missing, `n` says where."
-        f"{more}\nThe same command goes on from there.\n\n"
-    )
+    return f"**This run was not finished**: {left} of {total} builds are missing.{more}\n\n"
 
 
-def _headline(data: Data) -> str:
+def _headline(jobs: Data) -> str:
     base, shared = _main("baseline"), _main("shared", "source")
-    one, other = data.seconds(base), data.seconds(shared)
-    jobs = data.seconds(base, "job"), data.seconds(shared, "job")
-    if not one or not other or not jobs[0] or not jobs[1]:
-        return "What the head of this report is about was not measured."
+    one, other = jobs.seconds(base), jobs.seconds(shared)
+    whole = jobs.seconds(base, "job"), jobs.seconds(shared, "job")
+    if not one or not other or not whole[0] or not whole[1]:
+        return "The shared daemon or the baseline was not measured."
     return (
-        f"A compiled program whose dependencies take {_dependency_seconds(data)} s to build, on a "
+        f"A compiled program whose dependencies take {_dependency_seconds(jobs)} s to build, on a "
         f"1 Gbit/s network, after a source line changed: `docker build` and push take "
         f"**{seconds_text(one.median)} s** with a daemon per job and "
         f"**{seconds_text(other.median)} s** with the shared daemon, "
         f"**{ratio_text(one.median / other.median)}** faster; the whole job "
-        f"{seconds_text(jobs[0].median)} s and {seconds_text(jobs[1].median)} s, "
-        f"**{ratio_text(jobs[0].median / jobs[1].median)}**."
+        f"{seconds_text(whole[0].median)} s and {seconds_text(whole[1].median)} s, "
+        f"**{ratio_text(whole[0].median / whole[1].median)}**."
     )
 
 
 def _dependency_seconds(data: Data) -> str:
-    """Return what a build's steps take more where a dependency changed than where a line did."""
+    """Return the time of the steps that a change of a dependency adds to a build."""
     steps = [
         data.value(_main("limit", key), lambda record: record["phases"].get("steps", 0.0))
         for key in ("dependency", "source")
@@ -716,12 +624,12 @@ beside what may stay. Leave that room: the package's rules let the cache have
     return "".join(found)
 
 
-def markdown(data: Data, before: Data) -> str:
+def markdown(data: Data, jobs: Data) -> str:
     """Return the report.
 
     Args:
-        data: What was measured.
-        before: What was measured before something was changed because of it.
+        data: The full run.
+        jobs: The run of the README's table.
     """
     network, workload = MAIN
     name = plan.network(network).title
@@ -743,12 +651,19 @@ def markdown(data: Data, before: Data) -> str:
         if data.ways(network, project.key)
     )
     return Template(_TEXT.read_text()).substitute(
-        missing=_missing(data),
-        headline=_headline(data),
-        targets=_targets(data),
+        headline=_headline(jobs),
+        unfinished=_missing(jobs, "jobs"),
+        summary=summary(jobs),
+        targets=_targets(jobs),
+        stages=_stages(jobs),
+        jobs_versions=_versions(jobs),
+        missing=_missing(data, "full"),
+        executor=_executor(data, jobs),
         paths=_paths(data),
         disk=plan.FULL_GB,
-        hours=f"{plan.FULL_MINUTES / 60:g}",
+        hours=f"{plan.MINUTES['full'] / 60:g}",
+        minutes=plan.MINUTES["jobs"],
+        quick=plan.MINUTES["quick"],
         name=name,
         images=_seconds(data, network, workload, IMAGE, "`docker build` and push"),
         jobs=_seconds(data, network, workload, "job", "whole job"),
@@ -758,19 +673,14 @@ def markdown(data: Data, before: Data) -> str:
         verdicts=_verdicts(data),
         cold=_cold(data),
         restarted=_restarted(data),
-        changed=_changed(data, before),
-        defaults=_defaults(data),
         others_text=others_text,
         more=_more(data),
         arrivals=_arrivals(data),
-        throughput=_throughput(data),
         cores=_CORES,
         volume=_VOLUME_GIB,
         percent=_CACHE_PERCENT,
         scale=_scale(data),
-        own_growth=_own_growth(data),
         times=plan.TIMES,
-        sittings=_sittings(data),
         versions=_versions(data),
     )
 
@@ -779,11 +689,11 @@ _SHOWN = ("baseline", "inline", "registry", "shared", "buildkit")
 
 
 def summary(data: Data) -> str:
-    """Return the README's table: a changed source line by the ways to choose from."""
+    """Return the README's table: one source line changed, by way."""
     base = _main("baseline")
+    cells = {key: plan.source_cell(*MAIN, plan.way(key)) for key in _SHOWN}
     rows = []
-    for key in _SHOWN:
-        cell = plan.source_cell(*MAIN, plan.way(key))
+    for key, cell in cells.items():
         texts = []
         for name in (IMAGE, "job"):
             value, faster = data.seconds(cell, name), data.ratio(base, cell, name)
@@ -796,10 +706,15 @@ def summary(data: Data) -> str:
         if texts:
             rows.append([plan.way(key).title, *texts])
     head = ["one source line changed", "build and push", "faster", "whole job", "faster"]
+    counts = sorted({len(data.builds(cell)) for cell in cells.values()} - {0})
+    runner = (
+        f"{_RUNNER} {data.versions[_RUNNER]} ran the jobs. " if _RUNNER in data.versions else ""
+    )
     about = (
-        f"On {data.versions.get('cpu', '–').split()[0]} cores and a {plan.network(MAIN[0]).title} "
-        f"network: a program in two stages whose dependencies take {_dependency_seconds(data)} s "
-        "to build, each job a fresh pod with a fresh clone."
+        f"{runner}{data.versions.get('cpu', '–').split()[0]} cores, a "
+        f"{plan.network(MAIN[0]).title} network, a program in two stages whose dependencies take "
+        f"{_dependency_seconds(data)} s to build. Each job has a fresh pod and a fresh clone. "
+        f"Medians of {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} jobs."
     )
     return f"{about}\n\n{_table(head, rows)}"
 

@@ -23,12 +23,6 @@ _LEAST_GB = 10
 """Below this much free disk a run goes on with a new platform."""
 
 
-def wanted(quick: bool) -> Callable[[plan.Cell], int]:
-    """Return how often each cell is wanted in a full or a quick run."""
-    rules = plan.QUICK_RULES if quick else plan.RULES
-    return lambda cell: plan.repetitions(cell, rules)
-
-
 class OutOfTime(Exception):
     """The time that was given is used up; what was measured is kept."""
 
@@ -162,9 +156,11 @@ class Progress:
 class Run:
     """One run on the platform that is up."""
 
-    def __init__(self, bench: stack.Bench, journal: Journal, deadline: float, quick: bool) -> None:
-        self.bench, self.journal, self.quick = bench, journal, quick
-        self.wanted = wanted(quick)
+    def __init__(
+        self, bench: stack.Bench, journal: Journal, deadline: float, mode: plan.Mode
+    ) -> None:
+        self.bench, self.journal, self.mode = bench, journal, mode
+        self.wanted = partial(plan.repetitions, mode=mode)
         self.ways = [way for way in plan.WAYS if not way.needs_image or stack.has_buildkit()]
         self.bank = measure.Bank(bench, f"{int(time.time()):x}")
         left = self._left()
@@ -252,6 +248,15 @@ class Run:
         self._build(source, "rested")
         return taken
 
+    def polls(self) -> None:
+        """Measure a warm job of a runner whose executor looks at its pods each second."""
+        self._shape(plan.network("1g"))
+        project = self._warm(plan.Cell(*MAIN, "shared", "source"))
+        for _ in range(plan.POLLS - self.journal.count(kind="poll")):
+            self.progress.check()
+            sample = self.bank.build(project, "source", fleet="poll")
+            self.journal.add({"kind": "poll", **sample})
+
     def at_once(self, times: int) -> None:
         """Measure many jobs at once so many times, round by round."""
         self._shape(plan.network("1g"))
@@ -281,8 +286,10 @@ class Run:
                 "ways": [way.key for way in self.ways],
             }
         )
-        if self.quick:
+        if self.mode != "full":
             self.cells(["1g"])
+            if self.mode == "jobs":
+                self.polls()
             return
         # Once of each before what takes long, so that a run that is cut short has all kinds.
         self.extras()
@@ -291,22 +298,22 @@ class Run:
         self.at_once(plan.TIMES)
 
 
-def run(*, quick: bool, minutes: float) -> list[Record]:
-    """Measure what is left, as far as the time goes; return all records.
+def run(mode: plan.Mode, minutes: float) -> list[Record]:
+    """Measure the cells that are left, until the time is used up; return all records.
 
     Raises:
         LabError: the lab does not run, a build failed, or a warm build reused nothing.
     """
     if not cluster.runs():
         raise LabError("the lab is not running; run 'make up' first")
-    journal = Journal(journal_path(quick))
-    _check_machine(2 * _LEAST_GB if quick or journal.records else plan.FULL_GB)
-    measured = {cell.workload for cell in plan.cells() if wanted(quick)(cell)}
+    journal = Journal(journal_path(mode))
+    _check_machine(plan.FULL_GB if mode == "full" and not journal.records else 2 * _LEAST_GB)
+    measured = {cell.workload for cell in plan.cells() if plan.repetitions(cell, mode)}
     bases.prepare({plan.workload(key).base for key in measured})
     deadline = time.monotonic() + minutes * 60
     while True:
         with stack.platform() as bench:
-            session, before = Run(bench, journal, deadline, quick), len(journal.records)
+            session, before = Run(bench, journal, deadline, mode), len(journal.records)
             say(f"measuring: {session.progress.total} builds")
             try:
                 session.everything()
@@ -341,6 +348,6 @@ def _check_machine(needed_gb: float) -> None:
         )
 
 
-def journal_path(quick: bool) -> Path:
-    """Return the file of what is being measured."""
-    return bases.FOLDER / ("quick.jsonl" if quick else "full.jsonl")
+def journal_path(mode: plan.Mode) -> Path:
+    """Return the file of a run's records."""
+    return bases.FOLDER / f"{mode}.jsonl"

@@ -1,10 +1,10 @@
 """The bench's own platform on the lab: a runner for each kind of daemon, and what is outside."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import pulumi
@@ -15,8 +15,7 @@ from pulumi import automation as auto
 from bench import bases, node
 from lab import cluster, engine, gitlab, images, up
 from lab.console import LabError, step
-from lab.jobs import manager
-from lab.paths import KUBECONFIG, ROOT
+from lab.paths import ROOT
 
 PROJECT = STACK = "bench"
 OUTSIDE = "bench-outside"
@@ -50,6 +49,17 @@ _DOCKER_DATA = """
       mount_path = "/var/lib/docker"
 """
 
+_POLL = """
+[[runners]]
+  [runners.kubernetes]
+    poll_interval = 1
+"""
+
+
+def runner_name(fleet: str) -> str:
+    """Return the name under which GitLab knows a fleet's runner."""
+    return f"bench-{fleet}"
+
 
 def has_buildkit() -> bool:
     """Tell whether the lab has an image of buildkitd (`python -m lab extras`)."""
@@ -63,7 +73,7 @@ def _runner() -> dict[str, Any]:
     return {
         "image": images.reference("gitlab-runner"),
         "default_image": images.reference("docker"),
-        "helper_image": images.reference("docker"),
+        "helper_image": images.reference("gitlab-runner-helper"),
         "chart": {key: value for key, value in up.chart().items() if value},
         "pull_policy": "if-not-present",
         "concurrent": 10,
@@ -84,23 +94,25 @@ def _daemon(image: str, volume_size: str, percent: int) -> dict[str, Any]:
 
 def arguments() -> dict[str, Any]:
     """Return the platform's arguments: zones keep the kinds of daemon apart."""
-    token = pulumi.Output.secret(gitlab.runner_token())
     docker = {"accept_shared_nodes": True}
     zones: dict[str, Any] = {
         "dind": {},
         "tight": {"docker_daemon": _daemon("docker", TIGHT_VOLUME, 40) | docker},
     }
     fleets: dict[str, Any] = {
-        "shared": {"runner_token": token},
+        "shared": {},
+        "poll": {"runner": {"extra_config": _POLL}},
         "dind": {
-            "runner_token": token,
             "zone": "dind",
             "runner": {"enable_privileged_services": True, "extra_config": _DOCKER_DATA},
         },
     }
     if has_buildkit():
         zones["rootless"] = {"buildkit_daemon": _daemon("buildkit", "20Gi", 70)}
-        fleets["buildkit"] = {"runner_token": token, "zone": "rootless"}
+        fleets["buildkit"] = {"zone": "rootless"}
+    for fleet, settings in fleets.items():
+        token = gitlab.runner_token(runner_name(fleet))
+        settings["runner_token"] = pulumi.Output.secret(token)
     small = {"cpu_request": "50m", "memory_request": "64Mi"}
     return {
         "gitlab_url": gitlab.URL,
@@ -154,7 +166,8 @@ def _outside() -> list[dict[str, Any]]:
         },
         {
             "name": "index",
-            "image": images.reference("gitlab-runner"),
+            # Any image with busybox has a web server.
+            "image": images.reference("minio"),
             "command": ["httpd", "-f", "-p", str(INDEX_PORT), "-h", "/www"],
             "readinessProbe": {"tcpSocket": {"port": INDEX_PORT}},
             "volumeMounts": [{"name": "www", "mountPath": "/www"}],
@@ -203,7 +216,6 @@ class Pod:
 class Bench:
     """The platform as it runs."""
 
-    managers: dict[str, manager.Manager]
     pods: dict[str, Pod]
 
     def roles(self) -> dict[str, str]:
@@ -218,36 +230,60 @@ class Bench:
         node.run("nsenter", enter, "env", environment, node.PYTHON, *command)
 
 
+def _pods(*where: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(cluster.kubectl("get", "pods", *where, "-o=json"))[
+        "items"
+    ]
+    return items
+
+
 def _pod(namespace: str) -> Pod:
-    items = manager.administrator().list_namespaced_pod(namespace).items
-    running = [pod for pod in items if pod.status.phase == "Running"]
-    found = next((pod for pod in running if pod.metadata.deletion_timestamp is None), None)
-    if found is None:
-        raise LabError(f"no pod runs in {namespace}: make status shows why")
-    meta = found.metadata
-    return Pod(namespace, meta.name, meta.uid, node.link(found.status.pod_ip))
+    for pod in _pods("-n", namespace):
+        meta, status = pod["metadata"], pod["status"]
+        if status["phase"] == "Running" and "deletionTimestamp" not in meta:
+            return Pod(namespace, meta["name"], meta["uid"], node.link(status["podIP"]))
+    raise LabError(f"no pod runs in {namespace}: make status shows why")
 
 
-def _select(name: str, program: Any, folder: Path, environment: dict[str, str]) -> auto.Stack:
+def wait_for_quiet() -> None:
+    """Wait until the pods of ended jobs are gone: their end takes time of the next job's.
+
+    Raises:
+        LabError: a pod is there after two minutes.
+    """
+    deadline = time.monotonic() + 120
+    # A zone's jobs have a namespace of their own.
+    jobs = _NAMESPACES["jobs"]
+    while left := [
+        pod["metadata"]["name"]
+        for pod in _pods("-A")
+        if pod["metadata"]["namespace"].startswith(jobs)
+    ]:
+        if time.monotonic() > deadline:
+            raise LabError(f"pods of ended jobs do not go away: {', '.join(left)}")
+        time.sleep(0.5)
+
+
+def _select(name: str, program: Any) -> auto.Stack:
+    folder = bases.FOLDER / "workspace" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "Pulumi.yaml").write_text(
         f"name: {PROJECT}\nruntime: python\n"
         "config:\n  kubernetes:enableSecretMutable: {value: true}\n"
         "  kubernetes:enableConfigMapMutable: {value: true}\n"
     )
-    return engine.select_stack(name, program, folder, PROJECT, environment)
+    return engine.select_stack(name, program, folder, PROJECT, engine.environment())
 
 
 @contextmanager
 def deployed(name: str, program: Any) -> Iterator[auto.Stack]:
     """Select a stack of the bench; destroy it at the end."""
-    with engine.providers(engine.provider_mode(), KUBECONFIG) as environment:
-        selected = _select(name, program, bases.FOLDER / "workspace" / name, environment)
-        try:
-            yield selected
-        finally:
-            selected.destroy()
-            selected.workspace.remove_stack(name)
+    selected = _select(name, program)
+    try:
+        yield selected
+    finally:
+        selected.destroy()
+        selected.workspace.remove_stack(name)
 
 
 @contextmanager
@@ -267,8 +303,11 @@ def platform() -> Iterator[Bench]:
             )
         with deployed(STACK, _program) as stack:
             with step("pulumi up of the bench's platform"):
-                # Of a run that was killed, and maybe of a lab that is no more.
+                # A killed run may have left something, or the lab is a new one.
+                engine.recover(stack, PROJECT)
                 stack.up(refresh=True)
+            with step("waiting for the runners"):
+                _wait_for_runners()
             yield connect()
     finally:
         namespaces = [*ROLES.values(), *_NAMESPACES.values(), *SCALE.values()]
@@ -276,15 +315,24 @@ def platform() -> Iterator[Bench]:
         cluster.give_volumes_back(*namespaces)
 
 
+def _wait_for_runners() -> None:
+    """Wait until the runner of each fleet asks for jobs.
+
+    Raises:
+        LabError: one does not within two minutes.
+    """
+    wanted = {runner_name(fleet) for fleet in arguments()["fleets"]}
+    deadline = time.monotonic() + 120
+    while silent := wanted - set(gitlab.runners()):
+        if time.monotonic() > deadline:
+            raise LabError(f"runners that ask for no jobs: {', '.join(sorted(silent))}")
+        time.sleep(1)
+
+
 def connect() -> Bench:
     """Return the platform that runs."""
     roles = {role: namespace for role, namespace in ROLES.items() if _exists(namespace)}
-    namespace = _NAMESPACES["runner"]
-    fleets = arguments()["fleets"]
-    return Bench(
-        {fleet: manager.find(namespace, f"bench-{fleet}", 60) for fleet in fleets},
-        {role: _pod(namespace) for role, namespace in roles.items()},
-    )
+    return Bench({role: _pod(namespace) for role, namespace in roles.items()})
 
 
 def _exists(namespace: str) -> bool:

@@ -1,10 +1,13 @@
-"""What a job's trace tells of its time: by command, and by what the builder did."""
+"""Reads the times of a job's log: by command, and by the builder's own output.
+
+The runner reads the log of a pod twice a second, so the times of its lines are too coarse for a
+warm build. The script prints the time itself, between its commands.
+"""
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
-from lab.jobs.model import Line
+from lab.gitlab import Line
 
 _VERTEX = re.compile(r"#(\d+) (.+)")
 _DONE = re.compile(r"#(\d+) (?:DONE ([0-9.]+)s|CACHED)")
@@ -19,6 +22,8 @@ _PHASES = (
     (re.compile(r"exporting to"), "export the image"),
     (re.compile(r"\[(?!internal)[^\]]*\d+/\d+\]"), "steps"),
 )
+_CLOCK = "date +%s.%N"
+_TIME = re.compile(r"\d{10}\.\d{9}")
 _BUILD = re.compile(r"\$ .*docker (buildx )?build .*--progress=plain")
 
 
@@ -28,13 +33,30 @@ def _kind(command: str) -> str:
     return "push" if "docker push" in command else "other"
 
 
+def timed(script: Sequence[str]) -> list[str]:
+    """Return a script that prints the time before, between and after its commands."""
+    return [_CLOCK, *(line for command in script for line in (command, _CLOCK))]
+
+
 def commands(trace: Sequence[Line]) -> dict[str, float]:
-    """Return the seconds of the build, of pushing, and of the script's other commands."""
-    shown = [line for line in trace if line.text.startswith("$ ")]
+    """Return the seconds of the build, of the push, and of the script's other commands."""
     seconds = {"build": 0.0, "push": 0.0, "other": 0.0}
-    for line, following in pairwise(shown):
-        seconds[_kind(line.text)] += following.seconds - line.seconds
+    kind, before = "", 0.0
+    for line in trace:
+        if _TIME.fullmatch(line.text):
+            now = float(line.text)
+            # The product's own commands come before the first time.
+            if kind and before:
+                seconds[kind] += now - before
+            kind, before = "", now
+        elif line.text.startswith("$ ") and line.text != f"$ {_CLOCK}":
+            kind = _kind(line.text)
     return seconds
+
+
+def pod_start(seconds: Mapping[str, float]) -> float:
+    """Return the time of a pod's start, by the sections of the log in which the runner waits."""
+    return seconds.get("prepare_executor", 0.0) + seconds.get("prepare_script", 0.0)
 
 
 def until_first_step(trace: Sequence[Line]) -> dict[str, float]:
