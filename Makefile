@@ -59,7 +59,7 @@ engine: setup .cache/policy-venv/.ready ## Tests with the real engine
 upgrade: setup ## Updates from recorded versions; one of them on the running lab
 	@$(PY) -m pytest tests/upgrade
 
-static: setup .cache/static-venv/.ready ## Scan what the components declare (needs the lab's helm)
+static: setup .cache/static-venv/.ready ## Scan what the components declare (needs 'make builds')
 	@$(PY) -m pytest tests/static
 
 policy: setup .cache/policy-venv/.ready ## Tests of the policy pack, in its own environment

@@ -28,7 +28,7 @@ BARS = {
 @pytest.fixture(scope="session")
 def objects() -> list[render.Object]:
     if not render.HELM.exists():
-        missing("helm is not there (make up builds it)")
+        missing("helm is not there (make builds)")
     return render.built_in(render.kubernetes_objects(render.platform()))
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import pytest
 
 from lab import cluster, images, oci, process, toolchain
 from lab.console import LabError
+from lab.paths import ROOT
 from lab.providers import base
 from lab.providers.random import Password
 from lab.providers.tls import LocallySignedCert, SelfSignedCert
+from tests import required
 
 
 @pytest.fixture
@@ -96,19 +100,17 @@ def test_an_image_keeps_the_capabilities_of_its_files(
     assert found["plain"] == {}
 
 
-def test_a_part_that_needs_a_newer_go_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_go_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "BIN", tmp_path)
     monkeypatch.setattr(toolchain, "_version", lambda command: (1, 25))
-    with pytest.raises(LabError, match=r"go is 1.25: weed needs 1.26 or newer"):
+    with pytest.raises(LabError, match=r"go is 1.25: the lab needs 1.26 or newer"):
         toolchain.ensure(toolchain.EXTRAS)
 
 
 def test_the_labs_own_pulumi_in_path_is_not_taken_for_the_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = toolchain.Part("pulumi", "pulumi", ".", "", (), 1)
+    part = toolchain.Part("pulumi", "pulumi", ".", 1)
     version = ".".join(map(str, toolchain.MINIMUM_PULUMI))
     for folder in ("lab", "machine"):
         program = tmp_path / folder / "pulumi"
@@ -132,18 +134,58 @@ def test_what_only_tests_need_is_not_built_by_make_up() -> None:
     assert images.find("buildkit") in images.EXTRAS
 
 
-def test_a_part_is_built_again_only_when_its_sources_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "lab/tools/one"
-    folder.mkdir(parents=True)
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Yield the folder of a Go module with two programs."""
+    folder = tmp_path / "lab/tools/module"
+    for name in ("first", "second"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "main.go").write_text("package main\n\nfunc main() {}\n")
+    (folder / "go.mod").write_text("module example.com/module\n\ngo 1.25\n")
+    (folder / "go.sum").write_text("")
     monkeypatch.setattr(toolchain, "ROOT", tmp_path)
-    (folder / "go.mod").write_text("module one")
-    part = toolchain.Part("one", "one", ".", "", (), 1)
-    before = toolchain.fingerprint(part)
-    assert toolchain.fingerprint(part) == before
-    (folder / "go.mod").write_text("module two")
-    assert toolchain.fingerprint(part) != before
+    monkeypatch.setattr(toolchain, "BIN", tmp_path / "bin")
+    monkeypatch.setattr(toolchain, "LOGS", tmp_path / "logs")
+    return folder
+
+
+FIRST = toolchain.Part("first", "module", "./first", 1, ("other",))
+SECOND = toolchain.Part("second", "module", "./second", 1)
+
+
+def test_a_change_of_a_program_builds_that_program_again(module: Path) -> None:
+    before = [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    assert before == [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    (module / "first/main.go").write_text("package main // changed")
+    after = [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+    (module / "go.mod").write_text("module changed")
+    assert toolchain.fingerprint(SECOND) != before[1]
+
+
+def test_programs_of_a_module_are_built_together(
+    module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("go") is None:
+        required.missing("go is not installed")
+    toolchain.ensure([FIRST, SECOND])
+    assert (module.parents[2] / "bin/other").readlink() == Path("first")
+    assert "built first, second" in capsys.readouterr().out
+    toolchain.ensure([FIRST, SECOND])
+    assert capsys.readouterr().out == ""
+    (module / "second/main.go").write_text("package main\n\nfunc main() { absent() }\n")
+    with pytest.raises(LabError, match=r"building second failed[^$]*undefined: absent"):
+        toolchain.ensure([FIRST, SECOND])
+
+
+def test_the_providers_module_has_the_versions_of_the_others() -> None:
+    """What both compile is compiled once. Pulumi's own modules differ: see lab/tools/provider."""
+    core, provider = (
+        dict(re.findall(r"^\t(\S+) (v\S+)", (ROOT / f"lab/tools/{name}/go.mod").read_text(), re.M))
+        for name in ("core", "provider")
+    )
+    differing = {name for name in core.keys() & provider if core[name] != provider[name]}
+    assert {name for name in differing if not name.startswith("github.com/pulumi/")} == set()
 
 
 def test_paths_of_changes_are_those_that_the_engine_shows() -> None:

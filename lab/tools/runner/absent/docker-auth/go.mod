@@ -1,3 +1,0 @@
-module gitlab.com/functions/docker/auth
-
-go 1.26

@@ -1,3 +1,0 @@
-module gitlab.com/gitlab-org/fleeting/taskscaler
-
-go 1.26
