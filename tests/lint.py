@@ -39,7 +39,7 @@ def _registered(path: Path) -> list[dict[str, Any]]:
 
 
 def _lint(paths: Iterable[Path], folder: Path) -> str:
-    """Return what the runner says of templates, in one file; an empty text says that it is valid."""
+    """Return the runner's complaint about templates in one file, empty where they are valid."""
     file = folder / "config.toml"
     runners = [runner for path in paths for runner in _registered(path)]
     file.write_text(tomli_w.dumps({"concurrent": 1, "runners": runners}))
