@@ -50,7 +50,8 @@ verify: setup ## Build the same image in two jobs; the second must be warm
 	@$(PY) -m lab verify
 
 test: setup ## Unit tests: no cluster, no network
-	@$(PY) -m pytest tests/unit tests/preview
+	@rm -rf .cache/rendered-configs
+	@$(PY) -m pytest -n auto tests/unit tests/preview
 
 engine: setup .cache/policy-venv/.ready ## Tests with the real engine
 	@$(PY) -m lab languages

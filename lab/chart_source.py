@@ -3,6 +3,7 @@
 import json
 import os
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from gitlab_runner_k8s import _pins
@@ -42,5 +43,5 @@ def _is_served() -> bool:
         with urllib.request.urlopen(index, timeout=_SECONDS) as answer:
             archive = f"{_pins.CHART_NAME}-{_pins.CHART_VERSION}.tgz"
             return archive.encode() in answer.read()
-    except OSError:
+    except (OSError, HTTPException):
         return False

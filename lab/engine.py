@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class _Command(auto.PulumiCommand):
                 try:
                     if _signal_children(thread, signal.SIGINT):
                         say("  interrupted: waiting for pulumi; interrupt again to kill it")
-                        result.exception(_PATIENCE)
+                        wait([result], _PATIENCE)
                 finally:
                     _signal_children(thread, signal.SIGKILL)
                 raise
@@ -99,7 +100,8 @@ class _Command(auto.PulumiCommand):
 def _signal_children(thread: int, number: signal.Signals) -> bool:
     children = Path(f"/proc/self/task/{thread}/children").read_text().split()
     for child in children:
-        os.kill(int(child), number)
+        with suppress(ProcessLookupError):
+            os.kill(int(child), number)
     return bool(children)
 
 
@@ -181,9 +183,9 @@ def _resource(urn: str) -> str:
 
 
 def recover(stack: auto.Stack, project: str) -> None:
-    """Clear away what a killed update of a stack left: its lock, and what it had begun to make.
+    """Clear what a killed update of a stack left: its lock and its unfinished operations.
 
-    The next update makes it: the provider `kubernetes` takes over an object that is there.
+    The next update repeats them: the provider `kubernetes` takes over an object that is there.
 
     Args:
         stack: The stack; its state is in a directory.
@@ -238,7 +240,7 @@ def cli(
 
 
 def cli_environment(work_dir: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return the variables with which `cli` runs; `environment` comes before what stands here."""
+    """Return the variables with which `cli` runs; `environment` overrides the defaults."""
     state = work_dir / ".state"
     state.mkdir(exist_ok=True)
     return {

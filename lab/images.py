@@ -1,7 +1,7 @@
-"""The lab's container images: small stand-ins and Debian root file systems, packed by us.
+"""The lab's container images: programs that it built, and Debian root file systems.
 
-The platform's own images cannot be pulled without a network. Each stand-in is named after
-what it stands in for, below `lab.invalid/`.
+The platform's own images cannot be pulled without a network. Each image here is named after the
+image that it stands in for, below `lab.invalid/`.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gitlab_runner_k8s import _pins
 
 from lab import language, oci, packages, toolchain
 from lab.console import LabError, say, step
@@ -104,7 +106,6 @@ def _pause_files() -> dict[str, Path]:
     return {"pause": binary}
 
 
-_RUNNER = "19.4.0"
 _HELPER = (("usr/bin/gitlab-runner-helper", "gitlab-runner"),)
 _TOOLS: dict[str, Any] = {
     "suite": "bookworm",
@@ -133,7 +134,7 @@ ALL = (
     # As GitLab makes its two images, of Debian in place of Alpine.
     Image(
         "gitlab-runner",
-        _RUNNER,
+        _pins.RUNNER_VERSION,
         _runner_files,
         **_TOOLS,
         links=_HELPER,
@@ -142,7 +143,7 @@ ALL = (
     ),
     Image(
         "gitlab-runner-helper",
-        _RUNNER,
+        _pins.RUNNER_VERSION,
         _runner_files,
         **_TOOLS,
         links=_HELPER,
@@ -195,16 +196,21 @@ _HOME = "/home/user"
 _RUNTIME = "/run/user/1000"
 
 
+_IN_CLI = (
+    *("__init__", "console", "paths", "language/__init__", "language/host"),
+    *(f"providers/{name}" for name in ("__init__", "__main__", "base", "random")),
+)
+"""The lab's own modules in the CLI's image: the host for Python and the provider `random`."""
+
+
 def _pulumi_files() -> dict[str, Path]:
     """Return the CLI, its host for Python, the provider `random`, and what they import."""
-    lab = ("__init__", "console", "paths", "toolchain", "language/__init__", "language/host")
-    providers = (f"providers/{name}" for name in ("__init__", "__main__", "base", "random"))
     files = {
         "usr/bin/pulumi": BIN / "pulumi",
         "opt/lab/.cache/bin/pulumi-language-python-exec": language.executor(),
         "opt/lab/lab/language/bin/pulumi-language-python": ROOT
         / "lab/language/bin/pulumi-language-python",
-        **{f"opt/lab/lab/{name}.py": ROOT / f"lab/{name}.py" for name in (*lab, *providers)},
+        **{f"opt/lab/lab/{name}.py": ROOT / f"lab/{name}.py" for name in _IN_CLI},
     }
     for path in packages.python_files("pulumi", "pulumi-random"):
         files[f"usr/lib/python3/dist-packages/{path}"] = Path(str(path.locate()))

@@ -12,12 +12,6 @@ from pathlib import Path
 from typing import Any
 
 _MEDIA = "application/vnd.oci.image"
-_PASSWD = """root:x:0:0:root:/root:/bin/sh
-gitlab-runner:x:100:65533::/home/gitlab-runner:/bin/sh
-"""
-_GROUP = """root:x:0:
-gitlab-runner:x:65533:
-"""
 
 
 def _digest(data: bytes) -> str:
@@ -110,8 +104,8 @@ def write_files(
             for directory in ("bin", "etc", "usr", "usr/bin", "var"):
                 tar.addfile(_entry(directory, 0o755, tarfile.DIRTYPE))
             tar.addfile(_entry("tmp", 0o1777, tarfile.DIRTYPE))
-            _add_bytes(tar, "etc/passwd", _PASSWD.encode())
-            _add_bytes(tar, "etc/group", _GROUP.encode())
+            _add_bytes(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+            _add_bytes(tar, "etc/group", b"root:x:0:\n")
         for name, source in sorted(files.items()):
             _add_file(tar, name, source.resolve())
         for name, link in sorted(links.items()):

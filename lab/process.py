@@ -17,7 +17,7 @@ BOUND = ("setpriv", "--pdeathsig", "KILL")
 def bound(*command: str | Path) -> list[str]:
     """Return a command that the kernel kills, with all that it has started, when this process ends.
 
-    It needs root, as the lab does; without root the command alone is killed.
+    Without root, only the command itself is killed, not its children.
     """
     namespace = ("unshare", "--pid", "--fork", "--kill-child") if os.geteuid() == 0 else ()
     return [*BOUND, *namespace, *map(str, command)]

@@ -17,7 +17,7 @@ from lab import process
 from lab.console import LabError, say
 from lab.paths import BIN, LOGS, ROOT
 
-MINIMUM_GO = (1, 26)
+MINIMUM_GO = (1, 26, 6)
 MINIMUM_PULUMI = (3, 237)
 _PULUMI = "3.250.0"
 _KUBERNETES = "1.34.2"
@@ -123,13 +123,13 @@ def tool(name: str) -> Path:
     return path
 
 
-def _version(command: list[str]) -> tuple[int, int] | None:
+def _version(command: list[str]) -> tuple[int, ...] | None:
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    match = re.search(r"(\d+)\.(\d+)", output)
-    return (int(match[1]), int(match[2])) if match else None
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", output)
+    return tuple(int(number or 0) for number in match.groups()) if match else None
 
 
 def _installed_pulumi() -> str | None:
@@ -257,7 +257,8 @@ def ensure(parts: Sequence[Part] = PARTS) -> None:
     if version is None:
         raise LabError(f"go is missing: install Go {wanted} or newer (https://go.dev/doc/install)")
     if version < MINIMUM_GO:
-        raise LabError(f"go is {version[0]}.{version[1]}: the lab needs {wanted} or newer")
+        found = ".".join(map(str, version))
+        raise LabError(f"go is {found}: the lab needs {wanted} or newer")
     remaining = sum(part.seconds for group in missing.values() for part in group)
     say(
         f"  building {', '.join(part.name for group in missing.values() for part in group)} from "

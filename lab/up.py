@@ -1,4 +1,4 @@
-"""`make up`: everything from nothing to a running platform, and what it needs around it."""
+"""`make up`: build the tools, start the cluster and deploy the platform."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def up() -> None:
     # An object that a killed update made has another owner of its fields than the state says.
     stack = select({**engine.environment(), "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"})
     engine.recover(stack, PROJECT)
-    _recover_releases()
+    recover_releases("gitlab-runner")
     with step("pulumi up"):
         result = engine.update(stack)
     say(f"  changes: {summary(result)}")
@@ -114,8 +114,8 @@ def up() -> None:
     say(f"\nready: export KUBECONFIG={KUBECONFIG}, kubectl is in {BIN}")
 
 
-def _recover_releases() -> None:
+def recover_releases(namespace: str) -> None:
     """Forget revisions that an update left half made: Helm would wait for them for ever."""
     states = "pending-install,pending-upgrade,pending-rollback"
     selector = f"owner=helm,status in ({states})"
-    cluster.kubectl("-n", "gitlab-runner", "delete", "secret", "-l", selector)
+    cluster.kubectl("-n", namespace, "delete", "secret", "-l", selector)

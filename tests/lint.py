@@ -17,7 +17,7 @@ from lab.paths import BIN, CACHE
 
 RUNNER = BIN / "gitlab-runner"
 RENDERED = CACHE / "rendered-configs"
-"""Where the templates of the last run of the tests are, a file each."""
+"""The templates that tests rendered, a file each. `make test` empties it first."""
 
 
 def record(values: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import json
 import posixpath
 import re
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from . import _validation as v
 from ._secrets import has_secret, is_secret_name
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
-_DURATION = r"([0-9]+(\.[0-9]+)?(h|m|s|ms))+"
+_DURATION = r"0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|ns))+"
 
 
 def _duration(value: str) -> str | None:
@@ -24,8 +25,11 @@ def _duration(value: str) -> str | None:
 
 
 def _expression(value: str) -> str | None:
+    # Go knows classes of Unicode and the end of the text by names that Python does not.
+    known = re.sub(r"\\[pP](\w|\{\^?\w+\})", r"\\w", value).replace(r"\z", r"\Z")
     try:
-        re.compile(value)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            re.compile(known)
     except (re.error, RecursionError):
         return "must be a regular expression, such as 'team-.*'"
     return None
@@ -36,6 +40,16 @@ def _quantity(value: str) -> str | None:
     return None
 
 
+def _any_case(*choices: str) -> Any:
+    """Return the type of a choice that the runner compares without case."""
+
+    def rule(value: str) -> str | None:
+        is_known = value.lower() in {choice.lower() for choice in choices}
+        return None if is_known else f"must be one of {', '.join(map(repr, choices))}"
+
+    return Annotated[str, v.rule(rule)]
+
+
 Duration = Annotated[str, v.rule(_duration)]
 Expression = Annotated[str, v.rule(_expression)]
 Quantity = Annotated[str, v.rule(_quantity)]
@@ -44,22 +58,21 @@ Amount = Annotated[int, Field(ge=0)]
 
 _RULES: dict[str, Any] = {
     "clone_url": Annotated[str, v.rule(v.server_url)],
-    "dns_policy": Literal["none", "default", "cluster-first", "cluster-first-with-host-net"],
+    "dns_policy": Literal["", "none", "default", "cluster-first", "cluster-first-with-host-net"],
     "image_pull_secrets": list[v.PlainName],
-    "medium": Literal["", "Memory"],
+    "medium": Annotated[str, Field(pattern=r"^(|Memory|HugePages.*)$")],
     "mount_propagation": Literal["None", "HostToContainer", "Bidirectional"],
     "operator": Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
     "output_limit": Annotated[int, Field(ge=1)],
-    "patch_type": Literal["merge", "json", "strategic"],
+    "patch_type": Literal["", "merge", "json", "strategic"],
     "pause_pod_image": v.ImageReference,
     "poll_interval": Annotated[int, Field(ge=1)],
     "port": v.Port,
-    "proc_mount": Literal["Default", "Unmasked"],
-    "retry_backoff_max": Annotated[int, Field(ge=500)],
+    "proc_mount": _any_case("Default", "Unmasked"),
     "scale_factor": Annotated[float, Field(ge=0, strict=False)],
     "scheduler_name": v.PlainName,
     "scheme": Literal["HTTP", "HTTPS"],
-    "shell": Literal["bash", "sh", "cmd", "pwsh", "powershell"],
+    "shell": Literal["", "bash", "sh", "cmd", "pwsh", "powershell"],
     "size_limit": Quantity,
     "suspend_pvc_size": Quantity,
     "suspend_pvc_storage_class": v.PlainName,
@@ -90,9 +103,7 @@ _REQUIRED = {
     "preferred_during_scheduling_ignored_during_execution": _AFFINITY,
     "required_during_scheduling_ignored_during_execution": _AFFINITY,
     "services": {"name"},
-    **dict.fromkeys(
-        ("config_map", "csi", "empty_dir", "host_path", "nfs", "pvc", "secret"), _VOLUME
-    ),
+    **dict.fromkeys(_VOLUMES, _VOLUME),
 }
 """Keys that Kubernetes or the runner cannot do without, by table."""
 
@@ -355,7 +366,7 @@ def _kubernetes(text: str | None) -> dict[str, Any]:
 
 def is_posix_shell(table: Mapping[str, Any]) -> bool:
     """Tell whether jobs run in a shell that scripts of the package are for."""
-    return table.get("shell", "bash") in {"bash", "sh"}
+    return (table.get("shell") or "bash") in {"bash", "sh"}
 
 
 def has_posix_shell(text: str | None) -> bool:
@@ -386,7 +397,7 @@ def privileges(text: str | None) -> list[str]:
         wanted = {
             "privileged": context.get("privileged"),
             "capabilities.add": set(added) - _BASELINE_CAPABILITIES,
-            "proc_mount": context.get("proc_mount") == "Unmasked",
+            "proc_mount": context.get("proc_mount", "").lower() == "unmasked",
         }
         for profile in ("seccomp_profile", "app_armor_profile"):
             wanted[profile] = context.get(profile, {}).get("type") == "Unconfined"

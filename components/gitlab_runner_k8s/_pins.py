@@ -8,12 +8,12 @@ CHART_NAME = "gitlab-runner"
 # Ships runner 19.4.0, the version that the lab runs; the values contract holds from 0.86 on.
 CHART_VERSION = "0.93.0"
 RUNNER_VERSION = "19.4.0"
-"""The runner that the chart installs, and whose keys `_config_keys.json` lists."""
+"""The runner that the chart ships, and whose keys `_config_keys.json` lists."""
 CHART_MINIMUM_VERSION = (0, 88, 2)
 """Older charts bring a runner whose cache downloads fail with 403 on S3-compatible stores
 (gitlab-runner issue 39402, fixed in runner 18.11.2)."""
 
-# The newest version with a digest in public records; none was found for 19.4.
+# The newest version with a digest in public records; none was found for 19.4.0.
 RUNNER_IMAGE = (
     "docker.io/gitlab/gitlab-runner:alpine-v19.3.1"
     "@sha256:af0325804248aee217e055e753add77ccaaba6c8f5e2143b01108fd401165ef3"

@@ -169,8 +169,10 @@ _SUFFIXES = {
     for suffix, factor in {
         "": 1,
         "m": "0.001",
-        **{unit: 10 ** (3 * (n + 1)) for n, unit in enumerate(["k", "M", "G", "T", "P"])},
-        **{unit: 2 ** (10 * (n + 1)) for n, unit in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi"])},
+        **{unit: 10 ** (3 * (n + 1)) for n, unit in enumerate(["k", "M", "G", "T", "P", "E"])},
+        **{
+            unit: 2 ** (10 * (n + 1)) for n, unit in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+        },
     }.items()
 }
 
@@ -181,7 +183,7 @@ def quantity(value: str) -> Decimal:
     Raises:
         ValueError: the text is not a quantity.
     """
-    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", value)
+    match = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]{1,3})?)([A-Za-z]*)", value)
     if match is None or match[2] not in _SUFFIXES:
         raise ValueError("must be a Kubernetes quantity, such as '20Gi' or '500m'")
     try:
@@ -769,7 +771,9 @@ def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[st
             kind = next(_alternatives(field.annotation), None) if field else None
         else:  # a dict or a list
             kind = next(_alternatives((get_args(kind) or (None,))[-1]), None)
-    return list(kind.model_fields) if _is_model(kind) else []
+    if not _is_model(kind):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 @cache

@@ -25,6 +25,7 @@ _KNOWN = {
     *("image", "variables", "services", "cache", "before_script", "script", "after_script"),
     *("artifacts", "dependencies", "needs", "timeout", "hooks", "stage", "parallel", "extends"),
 }
+_DEFAULTS = ("image", "services", "cache", "before_script", "after_script")
 _IGNORED = {"rules", "tags", "environment", "interruptible"}
 # GitLab keeps what unprotected branches wrote away from protected ones.
 _SUFFIX = "-non_protected"
@@ -52,13 +53,19 @@ def _lines(value: Any) -> tuple[str, ...]:
 def _variables(table: Mapping[str, Any] | None) -> tuple[Variable, ...]:
     def variable(key: str, given: Any) -> Variable:
         options = given if isinstance(given, Mapping) else {"value": given}
-        return Variable(key, str(options["value"]), raw=not options.get("expand", True))
+        value = options["value"]
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return Variable(key, text, raw=not options.get("expand", True))
 
     return tuple(variable(key, value) for key, value in (table or {}).items())
 
 
 def _named(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {"name": str(value or "")}
+    if not isinstance(value, Mapping):
+        return {"name": str(value or "")}
+    if unknown := sorted({"docker", "kubernetes"} & {*value}):
+        raise ValueError(f"the lab does not know the options {unknown} of an image")
+    return value
 
 
 def _service(value: Any) -> Service:
@@ -66,8 +73,8 @@ def _service(value: Any) -> Service:
     return Service(
         given["name"],
         given.get("alias", ""),
-        tuple(given.get("entrypoint", ())),
-        tuple(given.get("command", ())),
+        _lines(given.get("entrypoint")),
+        _lines(given.get("command")),
         _variables(given.get("variables")),
         _lines(given.get("pull_policy")),
     )
@@ -109,7 +116,7 @@ def _artifacts(value: Mapping[str, Any] | None) -> Iterator[Artifacts]:
         )
     for kind, paths in given.get("reports", {}).items():
         yield Artifacts(
-            _lines(paths),
+            _lines(paths["path"] if isinstance(paths, Mapping) else paths),
             _REPORT_NAMES.get(kind, f"{kind}.json"),
             "always",
             expire_in,
@@ -121,7 +128,10 @@ def _artifacts(value: Mapping[str, Any] | None) -> Iterator[Artifacts]:
 def _matrix(own: Mapping[str, Any], cell: str) -> tuple[Variable, ...]:
     """Return the variables of one job of `parallel:matrix`, which its name tells in brackets."""
     values = cell.split(", ") if cell else []
-    for entry in own.get("parallel", {}).get("matrix", ()):
+    parallel = own.get("parallel", {})
+    if not isinstance(parallel, Mapping):
+        raise ValueError("the lab knows `parallel` with `matrix` alone")
+    for entry in parallel.get("matrix", ()):
         choices = {k: v if isinstance(v, list) else [v] for k, v in entry.items()}
         if len(values) == len(choices) and all(
             value in map(str, allowed)
@@ -145,8 +155,9 @@ def _needed(own: Mapping[str, Any], earlier: Mapping[str, int]) -> tuple[int, ..
 
 
 def _timeout(text: str) -> int:
-    units = re.findall(r"(\d+)\s*([smhd])[a-z]*", text)
-    if not units:
+    unit = r"(\d+)\s*(s|m|h|d)(?:ec|in|our|ay|inute|econd)?s?(?![a-z])"
+    units = re.findall(unit, text)
+    if re.sub(unit, "", text).strip():
         raise ValueError(f"the lab does not understand the timeout '{text}'")
     return sum(int(number) * _SECONDS[unit] for number, unit in units)
 
@@ -243,7 +254,9 @@ def job(
     """
     file: Mapping[str, Any] = yaml.safe_load(text)
     base, _, cell = name.partition(": [")
-    own = {**file.get("default", {}), **_extended(file, base)}
+    # The older way to write `default:`.
+    default = {key: file[key] for key in _DEFAULTS if key in file}
+    own = {**default, **file.get("default", {}), **_extended(file, base)}
     if unknown := sorted(set(own) - _KNOWN - _IGNORED):
         raise ValueError(f"job '{name}' has keywords that the lab does not know: {unknown}")
     image = _named(own.get("image"))

@@ -174,7 +174,7 @@ def _call(method: str, path: str, body: Mapping[str, Any] | None = None) -> byte
                 return answer
         except HTTPError as error:
             with error:
-                message = json.load(error).get("message", error.reason)
+                message = error.read().decode(errors="replace") or error.reason
             raise LabError(f"GitLab's stand-in: {method} {path}: {message}") from None
         except (OSError, HTTPException) as error:
             if time.monotonic() > deadline:

@@ -1,4 +1,7 @@
-"""A stand-in for Pulumi's host of Python programs, which no package registry serves."""
+"""A stand-in for Pulumi's host of Python programs.
+
+The newest one that the Go proxy serves runs no plugins and no policy packs for the lab's CLI.
+"""
 
 import os
 import subprocess
@@ -7,7 +10,6 @@ from pathlib import Path
 
 from lab.console import LabError
 from lab.paths import BIN, CACHE, ROOT, replace
-from lab.toolchain import module_file, tool
 
 EXECUTOR = "pulumi-language-python-exec"
 """Pulumi's own script that runs a program; the host only starts it."""
@@ -19,6 +21,9 @@ def executor() -> Path:
     """Return Pulumi's script that runs a program, taken once out of the CLI's own Go module."""
     path = BIN / EXECUTOR
     if not path.exists():
+        # Not above: the image of the CLI has the script, and nothing that builds programs.
+        from lab.toolchain import module_file
+
         module = "github.com/pulumi/pulumi/sdk/v3"
         # Whole or not at all: two tests may do this at once.
         replace(path, module_file("core", module, f"python/cmd/{EXECUTOR}").read_bytes())
@@ -56,6 +61,8 @@ def environment() -> dict[str, str]:
     Raises:
         LabError: the CLI is not built.
     """
+    from lab.toolchain import tool
+
     cli = tool("pulumi").resolve()
     beside = cli.with_name("pulumi-language-python").exists()
     if not beside:

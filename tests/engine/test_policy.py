@@ -72,10 +72,9 @@ def test_the_repositorys_own_program_violates_nothing(
     shutil.copytree(ROOT / "stacks", project / "stacks")
     done = run(project, kept, "config", "set", "--secret", "runnerToken", token())
     assert done.returncode == 0, done.stderr
-    # A first preview does not know every value; then the engine only says which rules must wait.
+    # A first preview does not know every value: the engine says which rules must wait.
     done = run(project, kept, "preview", "--policy-pack", str(pack))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "✅ gitlab-runner-k8s" in done.stdout or "can't run policy" in done.stdout
     assert "[mandatory]" not in done.stdout
     done = run(project, kept, "up", "--yes", "--skip-preview", "--policy-pack", str(pack))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from docs.generate import (
     spec_of,
     type_text,
 )
+from lab.paths import ROOT
 
 FIELDS = [
     (name, field, description)
@@ -107,3 +108,15 @@ def test_defaults_and_rules_come_from_the_specs(
 ) -> None:
     assert default_text(model_field(name, field)) == default
     assert allowed_text(model_field(name, field)).startswith(allowed)
+
+
+def test_every_fault_names_a_test() -> None:
+    folders = ("e2e", "engine", "unit", "upgrade", "policy")
+    files = [path for folder in folders for path in (ROOT / "tests" / folder).glob("test_*.py")]
+    code: dict[str, str] = {}
+    for path in files:
+        code[path.stem] = code.get(path.stem, "") + path.read_text()
+    named = re.findall(r"`(test_\w+): (\w+)`", (ROOT / "docs/faults.md").read_text())
+    assert len(named) > 20
+    for module, name in named:
+        assert re.search(rf"def test_\w*{name}", code[module]), f"{module}: {name}"

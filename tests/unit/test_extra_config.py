@@ -186,10 +186,49 @@ def test_a_key_of_another_type_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("build_container_security_context", {"proc_mount": "unmasked"}),
+        ("dns_policy", ""),
+        ("retry_backoff_max", 100),
+        ("cpu_request_overwrite_max_allowed", "1e3"),
+        ("cleanup_resources_timeout", "1.5s500us"),
+        ("pod_labels_overwrite_allowed", r"\pL+\z"),
+        ("volumes", {"empty_dir": [{**MOUNT, "medium": "HugePages-2Mi"}]}),
+        (
+            "affinity",
+            {
+                "pod_affinity": {
+                    "required_during_scheduling_ignored_during_execution": [
+                        {"topology_key": "zone", "match_label_keys": ["app"]}
+                    ]
+                }
+            },
+        ),
+        ("autoscaler", {"policy": [{"preemptive_mode": True}]}),
+    ],
+)
+def test_what_the_runner_accepts_is_not_refused(key: str, value: Any) -> None:
+    assert check(text(key, value)) == []
+
+
+def test_a_key_with_dashes_is_reached_by_its_own_name() -> None:
+    assert check('[[runners]]\ntls-ca-file = "/ca.pem"') == []
+    (problem,) = check('[[runners]]\ntls_ca_file = "/ca.pem"')
+    assert "did you mean 'tls-ca-file'?" in problem
+
+
+def test_another_executors_table_is_refused() -> None:
+    (problem,) = check('[[runners]]\n[runners.docker]\nimage = "x"')
+    assert problem.startswith("docker: is for another executor")
+
+
+@pytest.mark.parametrize(
     ("key", "value", "privilege"),
     [
         ("build_container_security_context", {"privileged": True}, True),
         ("service_container_security_context", {"proc_mount": "Unmasked"}, True),
+        ("service_container_security_context", {"proc_mount": "unmasked"}, True),
         ("helper_container_security_context", {"capabilities": {"add": ["NET_ADMIN"]}}, True),
         ("pod_security_context", {"app_armor_profile": {"type": "Unconfined"}}, True),
         ("cap_add", ["SYS_ADMIN"], True),

@@ -161,7 +161,9 @@ def test_a_job_runs_to_its_end(gitlab: GitLab) -> None:
     assert answer.headers["Range"] == "0-36"
     assert gitlab.end(got, state="running").status == 200
     gitlab.log(got, "2026-01-01T00:00:01.500000Z 00O two\n", 36)
-    assert gitlab.end(got, state="failed", failure_reason="script_failure", exit_code=3).status
+    assert (
+        gitlab.end(got, state="failed", failure_reason="script_failure", exit_code=3).status == 200
+    )
     ended = result()
     assert (ended.status, ended.failure_reason, ended.exit_code) == ("failed", "script_failure", 3)
     assert [line.text for line in ended.trace] == shown == ["one", "two"]

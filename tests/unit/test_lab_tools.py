@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -102,9 +104,16 @@ def test_an_image_keeps_the_capabilities_of_its_files(
 
 def test_an_old_go_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "BIN", tmp_path)
-    monkeypatch.setattr(toolchain, "_version", lambda command: (1, 25))
-    with pytest.raises(LabError, match=r"go is 1.25: the lab needs 1.26 or newer"):
+    monkeypatch.setattr(toolchain, "_version", lambda command: (1, 26, 5))
+    with pytest.raises(LabError, match=r"go is 1.26.5: the lab needs 1.26.6 or newer"):
         toolchain.ensure(toolchain.EXTRAS)
+
+
+def test_the_minimum_go_is_that_of_the_newest_module() -> None:
+    modules = (ROOT / "lab/tools").glob("*/go.mod")
+    lines = [re.search(r"^go ([\d.]+)$", path.read_text(), re.MULTILINE) for path in modules]
+    newest = max(tuple(map(int, line[1].split("."))) for line in lines if line)
+    assert newest == toolchain.MINIMUM_GO
 
 
 def test_the_labs_own_pulumi_in_path_is_not_taken_for_the_machines(
@@ -132,6 +141,16 @@ def test_what_only_tests_need_is_not_built_by_make_up() -> None:
     assert not {part.name for part in toolchain.PARTS} & {part.name for part in toolchain.EXTRAS}
     assert not {image.key for image in images.ALL} & {image.key for image in images.EXTRAS}
     assert images.find("buildkit") in images.EXTRAS
+
+
+def test_the_image_of_the_cli_has_every_module_of_the_lab_that_it_imports() -> None:
+    program = "import sys, lab.language.host, lab.providers.random; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name for name in done.stdout.split() if re.match(r"(lab|gitlab_runner_k8s)\b", name)}
+    shipped = {name.removesuffix("/__init__").replace("/", ".") for name in images._IN_CLI}
+    assert loaded <= {"lab", *(f"lab.{name}" for name in shipped)}
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from gitlab_runner_k8s._values import RBAC_RULES, ChartConfig, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import lint
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 IMAGE = f"registry.example.com/docker:1@sha256:{'0' * 64}"
 FULL = RunnerConfig(
@@ -115,7 +117,9 @@ def test_any_text_comes_back_from_the_toml(
 ) -> None:
     cache = CacheConfig(bucket=bucket, region="r", path="p")
     runner = RunnerConfig(namespace, IMAGE, "always", 1, environment=environment, cache=cache)
-    parsed: Any = tomllib.loads(render(runner))["runners"][0]
+    text = render(runner)
+    lint.record({"runners": {"config": text}})
+    parsed: Any = tomllib.loads(text)["runners"][0]
     assert parsed["kubernetes"]["namespace"] == namespace
     assert parsed["cache"]["s3"]["BucketName"] == bucket
     assert dict(line.split("=", 1) for line in parsed["environment"]) == environment

@@ -1,7 +1,7 @@
 """An update from every recorded version: nothing that holds data, and no authority, is replaced.
 
 A fixture of the lab is previewed on the lab, where the API server refuses what it lets nobody
-change. The others need no cluster: their stand-ins know what the provider replaces. They cannot
+change. The others need no cluster: the provider plugin says what it replaces. They cannot
 tell what the API server alone refuses (a smaller claim, another class of one), what it defaults,
 nor what a newer version of a provider replaces.
 """

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -136,8 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         body, headers = answer.body, dict(answer.headers)
         parts: Iterable[bytes]
         if isinstance(body, Path):
-            file = body.open("rb")
-            parts = iter(lambda: file.read(_CHUNK), b"")
+            parts = _chunks(body)
             headers |= {"Content-Length": str(body.stat().st_size)}
             headers.setdefault("Content-Type", "application/octet-stream")
         elif isinstance(body, dict | list | None):
@@ -312,12 +311,12 @@ class Handler(BaseHTTPRequestHandler):
                     body["key"], body["runner"], body["payload"], body["dependencies"]
                 )
                 return Answer(201, {"id": number})
-            case "POST", ["jobs", number, "cancel"]:
+            case "POST", ["jobs", number, "cancel"] if number.isdigit():
                 jobs.cancel(int(number))
                 return Answer(200, {})
-            case "GET", ["jobs", number]:
+            case "GET", ["jobs", number] if number.isdigit():
                 return Answer(200, self._observe(int(number)))
-            case "GET", ["jobs", number, "artifacts", kind]:
+            case "GET", ["jobs", number, "artifacts", kind] if number.isdigit():
                 artifact = jobs.get(int(number)).artifacts.get(kind)
                 if artifact:
                     return Answer(200, artifact.path)
@@ -325,16 +324,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _observe(self, number: int) -> dict[str, Any]:
         offset = int(self.query.get("offset", -1))
-        job = self.server.jobs.observe(number, offset, _LONG_POLL_SECONDS if offset >= 0 else 0)
-        return {
-            "status": job.status,
-            "failure_reason": job.failure_reason,
-            "exit_code": job.exit_code,
-            "created": job.created,
-            "started": job.started,
-            "finished": job.finished,
-            "trace": base64.b64encode(job.trace[max(offset, 0) :]).decode(),
-        }
+        return self.server.jobs.observe(number, offset, _LONG_POLL_SECONDS if offset >= 0 else 0)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print a line, without what a query may hold."""
@@ -343,6 +333,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print a request and its result."""
         self.log_message("%s %s %s", self.command, urlsplit(self.path).path, code)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_CHUNK), b"")
 
 
 def _form_file(content_type: str, body: IO[bytes], target: IO[bytes]) -> str:

@@ -1,5 +1,6 @@
-"""The jobs: who waits, who runs, what each one logged and left. All in memory but the artifacts."""
+"""The queue of jobs, with their logs and results. All of it but artifacts is in memory."""
 
+import base64
 import gzip
 import hashlib
 import hmac
@@ -263,8 +264,8 @@ class Jobs:
                 job.status = "canceling"
             self._changed.notify_all()
 
-    def observe(self, number: int, offset: int, seconds: float) -> Job:
-        """Return a job when it has ended or has more of a trace than the caller knows."""
+    def observe(self, number: int, offset: int, seconds: float) -> dict[str, Any]:
+        """Describe a job when it has ended or has more of a trace than the caller knows."""
         deadline = time.monotonic() + seconds
         with self._changed:
             job = self.get(number)
@@ -273,4 +274,12 @@ class Jobs:
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            return job
+            return {
+                "status": job.status,
+                "failure_reason": job.failure_reason,
+                "exit_code": job.exit_code,
+                "created": job.created,
+                "started": job.started,
+                "finished": job.finished,
+                "trace": base64.b64encode(job.trace[max(offset, 0) :]).decode(),
+            }
