@@ -301,7 +301,7 @@ def _sent(variables: Iterable[Variable]) -> list[dict[str, Any]]:
 
 
 def payload(job: Job) -> dict[str, Any]:
-    """Return a job as GitLab's API sends it, but for what its number decides."""
+    """Return a job as GitLab's API sends it, without its number and token."""
     variables = expanded((*_predefined(job), *job.variables))
     known = {variable.key: variable.value for variable in variables}
     depth = int(known.get("GIT_DEPTH") or job.git.depth)

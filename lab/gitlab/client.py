@@ -135,7 +135,7 @@ def push(files: Mapping[str, bytes], message: str = "change", branch: str = "mai
     Args:
         files: Contents by path.
         message: The commit's message.
-        branch: The branch; a new one begins at main.
+        branch: The branch. An existing one is reset to main first.
 
     Returns:
         The commit's SHA.

@@ -1,4 +1,4 @@
-"""Jobs of a test's own, one kind of which runs until the test has done what it does meanwhile."""
+"""Jobs that a test starts, and a job that runs until the test releases it."""
 
 import threading
 import uuid

@@ -1,4 +1,4 @@
-"""Arguments: the port, the directory of the repositories, the directory of the keys, the URL."""
+"""Run the server: `python3 -m server PORT REPOSITORIES KEYS URL`."""
 
 import signal
 import sys
