@@ -16,9 +16,9 @@ from typing import Any
 
 from gitlab_runner_k8s import _pins
 
-from lab import language, oci, packages, toolchain
+from lab import language, oci, packages, process, toolchain
 from lab.console import LabError, say, step
-from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT
+from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, IMAGES, ROOT, replace
 
 REGISTRY = "lab.invalid"
 MIRROR = "http://deb.debian.org/debian"
@@ -99,10 +99,12 @@ def _pause_files() -> dict[str, Path]:
     if not binary.exists():
         source = IMAGES / "pause.c"
         source.write_text(PAUSE_SOURCE)
-        command = ["gcc", "-static", "-Os", "-o", str(binary), str(source)]
+        partial = binary.with_suffix(".partial")
+        command = ["gcc", "-static", "-Os", "-o", str(partial), str(source)]
         if shutil.which("gcc") is None:
             raise LabError("gcc is missing: install gcc (the pods' pause program is built with it)")
         subprocess.run(command, check=True)
+        partial.rename(binary)
     return {"pause": binary}
 
 
@@ -168,8 +170,6 @@ ALL = (
             "docker-buildx",
             "git",
             "curl",
-            "zip",
-            "unzip",
             "ca-certificates",
             "iptables",
             "docker-registry",
@@ -303,15 +303,15 @@ def _debootstrap(image: Image) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     share = DEBIAN / "root/usr/share/debootstrap"
     log = IMAGES / f"rootfs-{image.key}.log"
-    command = [
+    command = process.bound(
         "sh",
-        str(packages.binary("debootstrap")),
+        packages.binary("debootstrap"),
         "--variant=minbase",
         f"--include={','.join(image.include)}",
         str(image.suite),
-        str(target),
+        target,
         MIRROR,
-    ]
+    )
     with log.open("w") as output:
         result = subprocess.run(
             command,
@@ -326,7 +326,7 @@ def _debootstrap(image: Image) -> Path:
         raise LabError(f"making the root file system of {image.name} failed ({log}):\n{end}")
     if image.setup:
         subprocess.run(
-            ["chroot", str(target), "/bin/sh", "-ec", image.setup],
+            process.bound("chroot", target, "/bin/sh", "-ec", image.setup),
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             check=True,
         )
@@ -396,7 +396,7 @@ def build_all(wanted: Sequence[Image] = ALL) -> None:
                 files.unlink()
         size = image.archive.stat().st_size / 1e6
         say(f"  built image {image.name}: {size:.0f} MB")
-        stamp.write_text(json.dumps({"fingerprint": fingerprint, "digest": digest}))
+        replace(stamp, json.dumps({"fingerprint": fingerprint, "digest": digest}))
 
 
 def find(key: str) -> Image:

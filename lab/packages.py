@@ -7,6 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from lab import process
 from lab.console import LabError, say, step
 from lab.paths import DEBIAN
 
@@ -36,7 +37,9 @@ IMAGE_CONTENTS = ["busybox-static", "debootstrap"]
 
 
 def _run(command: list[str], cwd: Path | None = None) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        process.bound(*command), cwd=cwd, capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         raise LabError(f"{' '.join(command[:3])} failed:\n{result.stderr.strip()[-800:]}")
     return result.stdout
