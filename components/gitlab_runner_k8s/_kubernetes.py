@@ -61,6 +61,31 @@ def namespace_labels(level: PodSecurity) -> dict[str, str]:
     }
 
 
+def refuse_existing_namespace(resource_name: str, fix: str) -> pulumi.ResourceHookBinding:
+    """Return the hook by which a preview refuses to create a namespace that exists already.
+
+    The provider `kubernetes` applies objects on the server, so it would take the namespace over
+    without a word, and `pulumi destroy` would delete it with everything in it.
+
+    Args:
+        resource_name: Name of the namespace's resource in Pulumi.
+        fix: What else the user can do with a namespace that exists.
+    """
+
+    def check(args: pulumi.ResourceHookArgs) -> None:
+        metadata = (args.new_outputs or {}).get("metadata") or {}
+        # The provider's preview is a dry run: its answer has a version if the object exists.
+        if pulumi.runtime.is_dry_run() and metadata.get("resourceVersion"):
+            raise pulumi.RunError(
+                f"the namespace '{metadata['name']}' exists already and is not part of this stack; "
+                f"choose another name, delete it, or {fix}"
+            )
+
+    options = pulumi.ResourceHookOptions(on_dry_run=True)
+    hook = pulumi.ResourceHook(f"{resource_name}-is-new", check, options)
+    return pulumi.ResourceHookBinding(after_create=[hook])
+
+
 def secret_volume(name: str, secret: k8s.core.v1.Secret, mode: int) -> dict[str, Any]:
     """Return a pod's volume with the keys of a Secret as files."""
     return {"name": name, "secret": {"secretName": secret.metadata["name"], "defaultMode": mode}}

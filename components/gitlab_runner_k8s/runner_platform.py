@@ -132,7 +132,7 @@ class NamespacesArgs(TypedDict):
     enable_adoption: NotRequired[bool]
     """Take over the namespaces of the volumes, which `pulumi destroy` leaves, in a stack that is
     made again: all of them have to be there, so add a new part in a later update.
-    Default: they must not exist."""
+    Default: false, and a preview refuses a namespace that exists already."""
 
 
 class NetworkArgs(TypedDict):
@@ -479,14 +479,19 @@ class RunnerPlatform(pulumi.ComponentResource):
         self, name: str, namespace: str, level: kube.PodSecurity, *, has_volume: bool = False
     ) -> pulumi.Resource:
         spec = self._spec
+        resource_name = f"{name}-namespace"
+        setting = "enableAdoption to true" if has_volume else "enableCreation to false"
         return k8s.core.v1.Namespace(
-            f"{name}-namespace",
+            resource_name,
             metadata={"name": namespace, "labels": kube.namespace_labels(level)},
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # Deleting a namespace deletes its volumes. Not `False`: the caller may say more.
                 retain_on_delete=(has_volume and not spec.allow_volume_deletion) or None,
                 import_=namespace if has_volume and spec.namespaces.enable_adoption else None,
+                hooks=kube.refuse_existing_namespace(
+                    resource_name, f"set namespaces.{setting} to use it"
+                ),
             ),
         )
 

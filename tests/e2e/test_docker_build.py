@@ -8,10 +8,12 @@ privilege: every one of them starts with an empty daemon.
 import json
 import re
 import tarfile
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -19,7 +21,7 @@ import pulumi
 import pytest
 from gitlab_runner_k8s import GitLabRunner
 
-from lab import cluster, gitlab, images, process, registry, up
+from lab import cluster, gitlab, images, oci, packages, process, registry, up
 from lab.gitlab import Git, Result, Variable, ci, component
 from lab.paths import ROOT
 from tests.e2e import stacks, test_buildkit
@@ -157,16 +159,24 @@ def no_registry() -> Iterator[None]:
         process.wait_for("the registry's Service", lambda: registry._answers(_registry()), 30)
 
 
-def push_image(name: str, tag: str, key: str) -> str:
-    """Push one of the lab's images; return its reference in the lab's registry."""
-    with tarfile.open(images.find(key).archive) as archive:
+def push_image(name: str, tag: str, path: Path) -> str:
+    """Push a packed image; return its reference in the lab's registry."""
+    with tarfile.open(path) as archive:
         registry._push(_registry(), archive, f"docker-build/{name}", tag)
     return f"{HOST}/docker-build/{name}:{tag}"
 
 
-def push_base(tag: str, key: str = "gitlab-runner") -> str:
-    """Push one of the lab's images with a shell as a base image."""
-    return push_image("base", tag, key)
+def push_base(tag: str, content: str = "first") -> str:
+    """Push a base image that has a shell and little else: each daemon of a job's own pulls it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "content").write_text(content)
+        files = {"bin/busybox": packages.binary("busybox"), "content": folder / "content"}
+        links = {f"bin/{applet}": "busybox" for applet in ("sh", "cat", "sleep")}
+        oci.write_files(files, links, folder / "layer", is_base=True)
+        path = "PATH=/usr/bin:/bin"
+        oci.write_archive("base", {"Env": [path]}, [folder / "layer"], folder / "base.tar")
+        return push_image("base", tag, folder / "base.tar")
 
 
 def _program() -> None:
@@ -304,7 +314,7 @@ def test_a_changed_base_changes_every_step(dind: Runner) -> None:
     repository = Repository(base=push_base(tag))
     given: dict[str, Any] = {"dind_options": CONTAINERD_STORE}
     assert reused(dind.build(repository, **given))[0] == 0
-    push_base(tag, "minio")
+    push_base(tag, "second")
     assert reused(dind.build(repository, **given))[0] == 0
     assert reused(dind.build(repository, **given))[0] > 0
 
@@ -400,7 +410,7 @@ def test_an_empty_buildkit_daemon_reuses_what_the_registry_has(buildkit: Runner)
 
 def test_a_daemon_that_cannot_write_the_cache_gets_a_builder_that_can(shared: Runner) -> None:
     """In the daemon, and of an image that stands in for moby/buildkit."""
-    rootless = push_image("buildkit", "rootless", "buildkit")
+    rootless = push_image("buildkit", "rootless", images.find("buildkit").archive)
     builder = Repository(
         base=rootless,
         dockerfile="FROM {base}\nUSER root\n"

@@ -221,8 +221,9 @@ def small_volume(select: Select) -> Iterator[None]:
 
 def test_the_daemons_volume_is_full(small_volume: None, execute: Execute) -> None:
     """F5: a build says so; the daemon starts on the full volume; with room, builds work again."""
-    files = {"Dockerfile": b"FROM scratch\nCOPY big /\n", "big": os.urandom(200 << 20)}
-    result = execute("docker build --progress plain .", files=files)
+    files = {"Dockerfile": b"FROM scratch\nCOPY big /\n"}
+    big = "head -c 200M /dev/urandom > big"
+    result = execute(f"{big} && docker build --progress plain .", files=files)
     assert result.failure_reason == "script_failure"
     assert "no space left on device" in result.text
     pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
@@ -415,8 +416,22 @@ def test_the_api_server_restarts_in_an_update_and_in_a_job(select: Select) -> No
     select().up()
 
 
-def test_an_object_of_somebody_else_is_not_taken_over(select: Select, tmp_path: Path) -> None:
-    """F13: the update stops and names the object."""
+def test_a_namespace_of_somebody_else_is_not_taken_over(select: Select) -> None:
+    """F13: the preview names it, and the namespace stays as it was."""
+    theirs = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fault"}}
+    cluster.apply(theirs)
+    try:
+        with pytest.raises(auto.errors.CommandError, match="the namespace 'fault' exists already"):
+            select({f"{PREFIX}namespaces": {"jobs": "fault"}}).preview()
+        labels = {"kubernetes.io/metadata.name": "fault"}
+        assert get("namespace", "default", "fault")["metadata"]["labels"] == labels
+    finally:
+        cluster.kubectl("delete", "namespace", "fault", "--ignore-not-found")
+    select({f"{PREFIX}namespaces": {"jobs": "fault"}}).preview()
+
+
+def test_a_field_of_somebody_else_is_not_changed(select: Select, tmp_path: Path) -> None:
+    """F13: the update stops, and names the object and the field."""
     metadata = {"name": "fault", "namespace": "default"}
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
 
@@ -426,7 +441,7 @@ def test_an_object_of_somebody_else_is_not_taken_over(select: Select, tmp_path: 
     cluster.apply(theirs)
     try:
         with (
-            pytest.raises(auto.errors.CommandError, match="default/fault"),
+            pytest.raises(auto.errors.CommandError, match=r"ConfigMap::fault[\s\S]*\.data\.a"),
             stacks.deployed(program, "faults", tmp_path),
         ):
             pass

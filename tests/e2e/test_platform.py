@@ -281,6 +281,8 @@ def test_destroy_leaves_the_volumes_and_they_are_taken_up_again(select: Select) 
     select().destroy()
     assert claims() == before
     assert get("statefulset", "gitlab-runner-docker")["items"] == []
+    with pytest.raises(auto.errors.CommandError, match="enableAdoption to true"):
+        select().preview()
     result = select({f"{PREFIX}namespaces": {"enableAdoption": True}}).up()
     assert changed(result)["import"] == 2
     assert claims() == before

@@ -183,7 +183,7 @@ def preview(cli: None, secret: str, project: dict[str, str]) -> Callable[..., Re
                     if key not in variables
                 ),
             ),
-            timeout_seconds=90,
+            timeout_seconds=240,
         )
         return gitlab.run(job)
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab import process
-from lab.paths import ROOT
+from tests.interrupted import Command
 from tests.required import needs_engine
 
 pytestmark = pytest.mark.engine
@@ -44,62 +43,33 @@ print("updated", flush=True)
 """
 
 
-class Update:
-    """An update in a process group of its own, as a terminal starts it."""
-
-    def __init__(self, folder: Path, seconds: int) -> None:
-        self.mark = f"{folder}-{seconds}"
-        self.log = folder / f"{seconds}.log"
-        with self.log.open("w") as output:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(folder), str(seconds)],
-                cwd=ROOT,
-                env={**os.environ, "LAB_TEST": self.mark},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                process_group=0,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def running(self) -> list[str]:
-        """Return the names of all processes that it started, directly or not."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"LAB_TEST={self.mark}\0".encode() in (folder / "environ").read_bytes():
-                    found.append((folder / "comm").read_text().strip())
-            except OSError:
-                continue
-        return found
+def update(folder: Path, seconds: int) -> Command:
+    return Command([sys.executable, "-c", PROGRAM, folder, str(seconds)], folder, {})
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path) -> Iterator[Update]:
+def interrupted(tmp_path: Path) -> Iterator[Command]:
     """Yield an update that runs, and takes an hour."""
     needs_engine()
     (tmp_path / "Pulumi.yaml").write_text("name: slow\nruntime: python\n")
-    update = Update(tmp_path, 3600)
+    command = update(tmp_path, 3600)
 
     def made() -> bool:
-        assert update.popen.poll() is None, update.said
-        return "made" in update.said
+        assert command.popen.poll() is None, command.said
+        return "made" in command.said
 
-    process.wait_for("the first resource", made, 120)
-    assert "pulumi" in update.running()
-    yield update
-    if update.popen.poll() is None:
-        update.popen.kill()
-        update.popen.wait()
+    try:
+        process.wait_for("the first resource", made, 120)
+        assert any("bin/pulumi " in line for line in command.running().values())
+        yield command
+    finally:
+        command.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("whole_group", [True, False], ids=["group", "program"])
 def test_it_leaves_no_process_and_no_lock(
-    interrupted: Update, number: signal.Signals, whole_group: bool, tmp_path: Path
+    interrupted: Command, number: signal.Signals, whole_group: bool, tmp_path: Path
 ) -> None:
     (os.killpg if whole_group else os.kill)(interrupted.popen.pid, number)
     interrupted.popen.wait(timeout=90)
@@ -109,7 +79,7 @@ def test_it_leaves_no_process_and_no_lock(
     assert "Traceback" not in interrupted.said
     locks = list((tmp_path / "state/.pulumi/locks").rglob("*.json"))
     assert len(locks) == (1 if killed else 0)
-    again = Update(tmp_path, 0)
+    again = update(tmp_path, 0)
     again.popen.wait(timeout=120)
     assert again.said.rstrip().endswith("updated"), again.said
     assert ("cancelled the update of a process that is gone" in again.said) == killed

@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 from gitlab_runner_k8s import RunnerPlatform
+from gitlab_runner_k8s._kubernetes import refuse_existing_namespace
 
 from tests.harness import Recorder, deploy, token, without_secrets
 
@@ -233,3 +234,35 @@ def test_the_runners_role_is_on_its_service_account() -> None:
     assert s3["AuthenticationType"] == "iam"
     assert "ServerAddress" not in s3
     assert "cache" not in values["runners"]
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "version", "refused"),
+    [
+        (True, {"resourceVersion": "1"}, True),
+        (True, {}, False),
+        (False, {"resourceVersion": "1"}, False),
+    ],
+    ids=["preview, it exists", "preview, it is new", "update"],
+)
+def test_a_preview_refuses_a_namespace_that_exists(
+    monkeypatch: pytest.MonkeyPatch, dry_run: bool, version: dict[str, str], refused: bool
+) -> None:
+    bindings: list[pulumi.ResourceHookBinding] = []
+    deploy(lambda: bindings.append(refuse_existing_namespace("jobs", "leave")))
+    assert bindings[0].after_create
+    (hook,) = bindings[0].after_create
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: dry_run)
+    outputs = {"metadata": {"name": "theirs", **version}}
+    args = pulumi.ResourceHookArgs("urn", "", "jobs", "Namespace", new_outputs=outputs)
+    if not refused:
+        hook(args)
+        return
+    with pytest.raises(pulumi.RunError, match=r"'theirs' exists already .* or leave"):
+        hook(args)
+
+
+def test_every_namespace_is_refused_if_it_exists() -> None:
+    namespaces = deploy(lambda: platform({"docker_daemon": DAEMON})).of_type(":Namespace")
+    assert len(namespaces) == 4
+    assert all(made.request.hooks.after_create for made in namespaces)
