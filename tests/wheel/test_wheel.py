@@ -57,7 +57,7 @@ def test_it_has_the_library_and_nothing_else(names: list[str]) -> None:
     wanted = {
         f"gitlab_runner_k8s/{path.name}"
         for path in PACKAGE.iterdir()
-        if path.suffix in {".py", ".sh"} or path.name == "py.typed"
+        if path.suffix in {".py", ".sh", ".json"} or path.name == "py.typed"
     }
     assert wanted == {name for name in names if name.startswith("gitlab_runner_k8s/")}
     rest = {name.partition("/")[0] for name in names} - {"gitlab_runner_k8s"}
