@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +81,9 @@ def test_a_lock_of_a_running_update_stays(
     program.symlink_to("/bin/sleep")
     running = subprocess.Popen([program, "60"])
     try:
+        # The kernel names the process a moment after its start.
+        while Path(f"/proc/{running.pid}/comm").read_text() != "pulumi\n":
+            time.sleep(0.01)
         path = lock(state, running.pid, platform.node())
         recover(Stack(state))
         assert path.exists()
