@@ -420,7 +420,12 @@ class GitLabRunner(pulumi.ComponentResource):
             namespace=spec.namespace,
             chart=spec.chart.chart,
             version=spec.chart.version,
-            repository_opts={"repo": spec.chart.repository} if spec.chart.repository else None,
+            # A path or an OCI reference names its place itself.
+            repository_opts=(
+                {"repo": spec.chart.repository}
+                if spec.chart.repository and "/" not in spec.chart.chart
+                else None
+            ),
             values=lift(_values, chart),
             max_history=5,
             atomic=True,
