@@ -13,6 +13,17 @@ from tests.e2e import stacks
 from tests.required import needs_lab
 
 
+def settings() -> Any:
+    """Return the `runner` arguments of a platform on the lab: its images and its chart."""
+    return {
+        "image": images.reference("gitlab-runner"),
+        "default_image": images.reference("docker"),
+        "helper_image": images.reference("gitlab-runner-helper"),
+        "chart": up.chart(),
+        "pull_policy": "if-not-present",
+    }
+
+
 @contextmanager
 def deployed(name: str, folder: Path) -> Iterator[None]:
     """Deploy a runner with a name of its own, in the namespaces `<name>-runner` and `<name>-jobs`.
@@ -22,19 +33,12 @@ def deployed(name: str, folder: Path) -> Iterator[None]:
     needs_lab()
 
     def program() -> None:
-        runner: Any = {
-            "image": images.reference("gitlab-runner"),
-            "default_image": images.reference("docker"),
-            "helper_image": images.reference("gitlab-runner-helper"),
-            "chart": up.chart(),
-            "pull_policy": "if-not-present",
-        }
         RunnerPlatform(
             name,
             {
                 "gitlab_url": gitlab.URL,
                 "runner_token": pulumi.Output.secret(gitlab.runner_token(name)),
-                "runner": runner,
+                "runner": settings(),
                 "cache": {"backend": "none"},  # type: ignore[typeddict-item]
                 "namespaces": {"runner": f"{name}-runner", "jobs": f"{name}-jobs"},
                 "network": {"allow_insecure_gitlab_url": True, "egress_cidrs": ["10.0.0.0/8"]},

@@ -10,7 +10,6 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pulumi
 import pytest
@@ -18,10 +17,10 @@ from cryptography import x509
 from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
-from lab import certificates, cluster, gitlab, images, up, verify
+from lab import certificates, cluster, gitlab, images, verify
 from lab.gitlab import Result
 from lab.toolchain import tool
-from tests.e2e import stacks
+from tests.e2e import runners, stacks
 from tests.e2e.held import job
 from tests.required import needs_lab
 
@@ -55,19 +54,12 @@ Execute = Callable[..., Result]
 
 
 def _program() -> None:
-    runner: Any = {
-        "image": images.reference("gitlab-runner"),
-        "default_image": images.reference("docker"),
-        "helper_image": images.reference("gitlab-runner-helper"),
-        "chart": up.chart(),
-        "pull_policy": "if-not-present",
-    }
     platform = RunnerPlatform(
         NAME,
         {
             "gitlab_url": gitlab.URL,
             "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
-            "runner": runner,
+            "runner": runners.settings(),
             "cache": {"backend": "none"},  # type: ignore[typeddict-item]
             "buildkit_daemon": {
                 "image": images.reference("buildkit"),

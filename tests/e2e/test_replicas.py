@@ -8,16 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pulumi
 import pytest
 from gitlab_runner_k8s import RunnerPlatform
 from pulumi import automation as auto
 
-from lab import cluster, gitlab, images, up, verify
+from lab import cluster, gitlab, images, verify
 from lab.gitlab import Git, Job, Result
-from tests.e2e import stacks
+from tests.e2e import runners, stacks
 from tests.jump_hash import jump
 from tests.required import needs_lab
 
@@ -46,19 +45,12 @@ class Platform:
 
     def program(self) -> None:
         """Declare the platform."""
-        runner: Any = {
-            "image": images.reference("gitlab-runner"),
-            "default_image": images.reference("docker"),
-            "helper_image": images.reference("gitlab-runner-helper"),
-            "chart": up.chart(),
-            "pull_policy": "if-not-present",
-        }
         RunnerPlatform(
             NAME,
             {
                 "gitlab_url": gitlab.URL,
                 "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
-                "runner": runner,
+                "runner": runners.settings(),
                 "cache": {"backend": "none"},  # type: ignore[typeddict-item]
                 "docker_daemon": {
                     "replicas": self.replicas,
