@@ -436,7 +436,8 @@ def test_a_field_of_somebody_else_is_not_changed(select: Select, tmp_path: Path)
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
 
     def program() -> None:
-        k8s.core.v1.ConfigMap("fault", metadata=metadata, data={"a": "c"})
+        named = k8s.meta.v1.ObjectMetaArgs(name="fault", namespace="default")
+        k8s.core.v1.ConfigMap("fault", metadata=named, data={"a": "c"})
 
     cluster.apply(theirs)
     try:
@@ -452,14 +453,17 @@ def test_a_field_of_somebody_else_is_not_changed(select: Select, tmp_path: Path)
 
 def test_a_job_that_fails_in_an_update_fails_it(select: Select, tmp_path: Path) -> None:
     """F15: the update says which Job, and why."""
-    container = {"name": "main", "image": images.reference("minio"), "command": ["/bin/false"]}
-    pod = {"restartPolicy": "Never", "containers": [container]}
+    image = images.reference("minio")
 
     def program() -> None:
+        container = k8s.core.v1.ContainerArgs(name="main", image=image, command=["/bin/false"])
+        pod = k8s.core.v1.PodSpecArgs(restart_policy="Never", containers=[container])
         k8s.batch.v1.Job(
             "fault",
-            metadata={"name": "fault", "namespace": "default"},
-            spec={"backoffLimit": 0, "template": {"spec": pod}},  # type: ignore[arg-type]
+            metadata=k8s.meta.v1.ObjectMetaArgs(name="fault", namespace="default"),
+            spec=k8s.batch.v1.JobSpecArgs(
+                backoff_limit=0, template=k8s.core.v1.PodTemplateSpecArgs(spec=pod)
+            ),
         )
 
     with (
