@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,40 +19,45 @@ from lab.paths import BIN, LOGS, ROOT
 
 MINIMUM_GO = (1, 26, 6)
 MINIMUM_PULUMI = (3, 237)
-_KUBERNETES = "1.34.2"
 _PULUMI = "3.250.0"
+_KUBERNETES = "1.34.2"
 _BUILDKIT = "0.30.0"
+_VARIABLES = {
+    "core": {
+        "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": f"v{_PULUMI}",
+        "k8s.io/component-base/version.gitVersion": f"v{_KUBERNETES}",
+        "k8s.io/component-base/version.gitMajor": "1",
+        "k8s.io/component-base/version.gitMinor": "34",
+        "k8s.io/client-go/pkg/version.gitVersion": f"v{_KUBERNETES}",
+        "gitlab.com/gitlab-org/gitlab-runner/common.VERSION": _pins.RUNNER_VERSION,
+        "gitlab.com/gitlab-org/gitlab-runner/common.REVISION": "fc1f1862",
+    },
+    "buildkit": {"github.com/moby/buildkit/version.Version": f"v{_BUILDKIT}"},
+}
+"""What the linker writes into the programs of a module: their versions."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A program, how it is built, and how long that takes on two cores with empty caches."""
+    """A program, its module in `lab/tools`, and its seconds on two cores without a cache.
+
+    The name is the last element of the package's path, as `go build` has it.
+    """
 
     name: str
     module: str
     package: str
-    flags: str
-    links: tuple[str, ...]
     seconds: int
+    links: tuple[str, ...] = ()
 
 
 PARTS = (
-    Part(
-        "pulumi",
-        "pulumi",
-        "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
-        f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{_PULUMI}",
-        (),
-        240,
-    ),
+    Part("pulumi", "core", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", 260),
     Part(
         "lab-kubernetes",
-        "kubernetes",
-        ".",
-        f"-X k8s.io/component-base/version.gitVersion=v{_KUBERNETES}"
-        " -X k8s.io/component-base/version.gitMajor=1"
-        " -X k8s.io/component-base/version.gitMinor=34"
-        f" -X k8s.io/client-go/pkg/version.gitVersion=v{_KUBERNETES}",
+        "core",
+        "./lab-kubernetes",
+        300,
         (
             "kube-apiserver",
             "kube-controller-manager",
@@ -62,46 +67,33 @@ PARTS = (
             "kubectl",
             "coredns",
         ),
-        300,
     ),
     Part(
         "gitlab-runner",
-        "runner",
-        ".",
-        f"-X gitlab.com/gitlab-org/gitlab-runner/common.VERSION={_pins.RUNNER_VERSION}"
-        " -X gitlab.com/gitlab-org/gitlab-runner/common.REVISION=fc1f1862",
+        "core",
+        "./gitlab-runner",
+        60,
         ("gitlab-runner-helper", "gitlab-runner-keys"),
-        140,
     ),
-    Part("pulumi-resource-kubernetes", "provider", ".", "", (), 420),
-    Part("lab-minio", "minio", ".", "", ("minio", "mc"), 120),
-    # 3.1.2 needs Go 1.26; the two differ in nothing that a mirror uses.
-    Part("lab-registry", "registry", ".", "", (), 30),
+    Part("lab-minio", "core", "./lab-minio", 120, ("minio", "mc")),
+    Part("lab-registry", "core", "./lab-registry", 15),
+    Part("pulumi-resource-kubernetes", "provider", ".", 150),
 )
-"""What `make up` needs. Seconds: measured on 2 cores with no Go cache, with room for the
-downloads."""
+"""What `make up` needs. Seconds: estimates, with room for the downloads. The programs of a module
+share most of their packages, so one program alone takes longer than its own seconds."""
 
 EXTRAS = (
     # Renders the charts for the tests of what they declare.
-    Part("helm", "kubernetes", "helm.sh/helm/v3/cmd/helm", "", (), 20),
-    Part(
-        "buildkitd",
-        "buildkit",
-        "github.com/moby/buildkit/cmd/buildkitd",
-        f"-X github.com/moby/buildkit/version.Version=v{_BUILDKIT}",
-        (),
-        100,
-    ),
-    Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", "", (), 10),
+    Part("helm", "core", "helm.sh/helm/v3/cmd/helm", 20),
+    Part("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd", 100),
+    Part("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl", 10),
     Part(
         "rootlesskit",
         "buildkit",
         "github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit",
-        "",
-        (),
         15,
     ),
-    Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", "", (), 240),
+    Part("weed", "seaweedfs", "github.com/seaweedfs/seaweedfs/weed", 240),
 )
 """What the tests on the lab need beside that: `python -m lab extras`."""
 
@@ -110,19 +102,15 @@ LANGUAGES = (
         "pulumi-language-yaml",
         "yaml",
         "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml",
-        "",
-        (),
         120,
     ),
     Part(
         "pulumi-language-nodejs",
         "language-nodejs",
         "github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs",
-        "",
-        (),
         40,
     ),
-    Part("pulumi-gen-nodejs", "nodejs", ".", "", (), 60),
+    Part("pulumi-gen-nodejs", "nodejs", ".", 60),
 )
 """What the tests of the plugin in other languages need beside that: `python -m lab languages`."""
 
@@ -163,14 +151,22 @@ def module_file(folder: str, module: str, path: str) -> Path:
     return Path(json.loads(found.stdout)["Dir"]) / path
 
 
-def _sources(part: Part) -> list[Path]:
+def _sources(part: Part) -> Iterator[Path]:
     folder = ROOT / "lab/tools" / part.module
-    return [path for path in sorted(folder.rglob("*")) if path.suffix in {".go", ".mod", ".sum"}]
+    yield from (folder / "go.mod", folder / "go.sum")
+    if part.package.startswith("."):
+        yield from sorted(path for path in (folder / part.package).rglob("*") if path.is_file())
+
+
+def _flags(module: str) -> list[str]:
+    variables = "".join(f" -X {name}={value}" for name, value in _VARIABLES.get(module, {}).items())
+    # Nobody debugs the programs: without DWARF the compiler takes an eighth less.
+    return ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w{variables}"]
 
 
 def fingerprint(part: Part) -> str:
     """Return what changes when a part has to be built again."""
-    hasher = hashlib.sha256(f"{part.package} {part.flags} static".encode())
+    hasher = hashlib.sha256(f"{part.package} {_flags(part.module)}".encode())
     for path in _sources(part):
         hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]
@@ -186,45 +182,55 @@ def _is_built(part: Part) -> bool:
     return built and (BIN / part.name).exists()
 
 
-def _build(part: Part, remaining: int) -> None:
-    log = LOGS / f"build-{part.name}.log"
+def _build(module: str, parts: Sequence[Part], remaining: int) -> None:
+    """Build programs of one module with one command: both cores work while a big one is linked."""
+    names = ", ".join(part.name for part in parts)
+    log = LOGS / f"build-{module}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    # A killed build leaves the old program.
-    built = BIN / f".{part.name}.new"
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {part.flags}", "-o", str(built)]
+    # A build that fails or is killed leaves the old programs.
+    built = BIN / f".new-{module}"
+    built.mkdir(exist_ok=True)
+    packages = [part.package for part in parts]
     start = time.monotonic()
-    with log.open("w") as output:
-        build = subprocess.Popen(
-            process.bound(*command, part.package),
-            cwd=ROOT / "lab/tools" / part.module,
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            process.bound("go", "build", *_flags(module), "-o", f"{built}/", *packages),
+            cwd=ROOT / "lab/tools" / module,
             # Static: the same programs go into images without a C library.
             env={
                 **os.environ,
-                "GOFLAGS": "-mod=readonly",
+                "GOFLAGS": "-mod=readonly -buildvcs=false",
                 "GOTOOLCHAIN": "local",
                 "CGO_ENABLED": "0",
             },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-        )
-        while True:
-            try:
-                code = build.wait(timeout=20)
-                break
-            except subprocess.TimeoutExpired:
-                elapsed = int(time.monotonic() - start)
-                left = max(remaining - elapsed, 0)
-                say(f"  building {part.name}: {elapsed} s, at most about {left} s left in all")
-    if code != 0:
+        ) as build,
+    ):
+        try:
+            while True:
+                try:
+                    build.wait(timeout=20)
+                    break
+                except subprocess.TimeoutExpired:
+                    elapsed = int(time.monotonic() - start)
+                    left = max(remaining - elapsed, 0)
+                    say(f"  building {names}: {elapsed} s, at most about {left} s left in all")
+        finally:
+            build.kill()
+    if build.returncode != 0:
         end = "\n".join(log.read_text().splitlines()[-10:])
-        raise LabError(f"building {part.name} failed ({log}):\n{end}")
-    built.replace(BIN / part.name)
-    for link in part.links:
-        (BIN / link).unlink(missing_ok=True)
-        (BIN / link).symlink_to(part.name)
-    _stamp(part).write_text(fingerprint(part))
-    say(f"  built {part.name}: {time.monotonic() - start:.0f} s")
+        raise LabError(f"building {names} failed ({log}):\n{end}")
+    for part in parts:
+        (built / part.name).replace(BIN / part.name)
+        for link in part.links:
+            (BIN / link).unlink(missing_ok=True)
+            (BIN / link).symlink_to(part.name)
+        _stamp(part).write_text(fingerprint(part))
+    built.rmdir()
+    say(f"  built {names}: {time.monotonic() - start:.0f} s")
 
 
 def ensure(parts: Sequence[Part] = PARTS) -> None:
@@ -238,13 +244,13 @@ def ensure(parts: Sequence[Part] = PARTS) -> None:
     """
     BIN.mkdir(parents=True, exist_ok=True)
     installed = _installed_pulumi()
-    missing = []
+    missing: dict[str, list[Part]] = {}
     for part in parts:
         if part.name == "pulumi" and installed:
             (BIN / "pulumi").unlink(missing_ok=True)
             (BIN / "pulumi").symlink_to(installed)
         elif not _is_built(part):
-            missing.append(part)
+            missing.setdefault(part.module, []).append(part)
     if not missing:
         return
     wanted = ".".join(map(str, MINIMUM_GO))
@@ -254,11 +260,11 @@ def ensure(parts: Sequence[Part] = PARTS) -> None:
     if version < MINIMUM_GO:
         found = ".".join(map(str, version))
         raise LabError(f"go is {found}: the lab needs {wanted} or newer")
-    remaining = sum(part.seconds for part in missing)
+    remaining = sum(part.seconds for group in missing.values() for part in group)
     say(
-        f"  building {', '.join(part.name for part in missing)} from source, once: up to "
-        f"{remaining // 60 + 1} min on 2 cores, much less with a warm Go cache"
+        f"  building {', '.join(part.name for group in missing.values() for part in group)} from "
+        f"source, once: up to {remaining // 60 + 1} min on 2 cores, much less with a warm Go cache"
     )
-    for part in missing:
-        _build(part, remaining)
-        remaining -= part.seconds
+    for module, group in missing.items():
+        _build(module, group, remaining)
+        remaining -= sum(part.seconds for part in group)

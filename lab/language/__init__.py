@@ -26,7 +26,7 @@ def executor() -> Path:
 
         module = "github.com/pulumi/pulumi/sdk/v3"
         # Whole or not at all: two tests may do this at once.
-        replace(path, module_file("pulumi", module, f"python/cmd/{EXECUTOR}").read_bytes())
+        replace(path, module_file("core", module, f"python/cmd/{EXECUTOR}").read_bytes())
     return path
 
 

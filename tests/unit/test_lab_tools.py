@@ -119,7 +119,7 @@ def test_the_minimum_go_is_that_of_the_newest_module() -> None:
 def test_the_labs_own_pulumi_in_path_is_not_taken_for_the_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = toolchain.Part("pulumi", "pulumi", ".", "", (), 1)
+    part = toolchain.Part("pulumi", "pulumi", ".", 1)
     version = ".".join(map(str, toolchain.MINIMUM_PULUMI))
     for folder in ("lab", "machine"):
         program = tmp_path / folder / "pulumi"
@@ -155,10 +155,11 @@ def test_the_image_of_the_cli_has_every_module_of_the_lab_that_it_imports() -> N
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a Go module with a program."""
+    """Yield the folder of a Go module with two programs."""
     folder = tmp_path / "lab/tools/module"
-    (folder / "first").mkdir(parents=True)
-    (folder / "first/main.go").write_text("package main\n\nfunc main() {}\n")
+    for name in ("first", "second"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "main.go").write_text("package main\n\nfunc main() {}\n")
     (folder / "go.mod").write_text("module example.com/module\n\ngo 1.25\n")
     (folder / "go.sum").write_text("")
     monkeypatch.setattr(toolchain, "ROOT", tmp_path)
@@ -167,23 +168,44 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-FIRST = toolchain.Part("first", "module", "./first", "", ("other",), 1)
+FIRST = toolchain.Part("first", "module", "./first", 1, ("other",))
+SECOND = toolchain.Part("second", "module", "./second", 1)
 
 
-def test_a_change_of_a_module_builds_its_program_again(
+def test_a_change_of_a_program_builds_that_program_again(module: Path) -> None:
+    before = [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    assert before == [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    (module / "first/main.go").write_text("package main // changed")
+    after = [toolchain.fingerprint(part) for part in (FIRST, SECOND)]
+    assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+    (module / "go.mod").write_text("module changed")
+    assert toolchain.fingerprint(SECOND) != before[1]
+
+
+def test_programs_of_a_module_are_built_together(
     module: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if shutil.which("go") is None:
         required.missing("go is not installed")
-    toolchain.ensure([FIRST])
+    toolchain.ensure([FIRST, SECOND])
     assert (module.parents[2] / "bin/other").readlink() == Path("first")
-    assert "built first" in capsys.readouterr().out
-    toolchain.ensure([FIRST])
+    assert "built first, second" in capsys.readouterr().out
+    toolchain.ensure([FIRST, SECOND])
     assert capsys.readouterr().out == ""
-    (module / "first/main.go").write_text("package main\n\nfunc main() { absent() }\n")
-    with pytest.raises(LabError, match=r"building first failed[^$]*undefined: absent"):
-        toolchain.ensure([FIRST])
-    assert (module.parents[2] / "bin/first").exists(), "a failed build leaves the old program"
+    (module / "second/main.go").write_text("package main\n\nfunc main() { absent() }\n")
+    with pytest.raises(LabError, match=r"building second failed[^$]*undefined: absent"):
+        toolchain.ensure([FIRST, SECOND])
+    assert (module.parents[2] / "bin/second").exists(), "a failed build leaves the old program"
+
+
+def test_the_providers_module_has_the_versions_of_the_others() -> None:
+    """What both compile is compiled once. Pulumi's own modules differ: see lab/tools/provider."""
+    core, provider = (
+        dict(re.findall(r"^\t(\S+) (v\S+)", (ROOT / f"lab/tools/{name}/go.mod").read_text(), re.M))
+        for name in ("core", "provider")
+    )
+    differing = {name for name in core.keys() & provider if core[name] != provider[name]}
+    assert {name for name in differing if not name.startswith("github.com/pulumi/")} == set()
 
 
 def test_paths_of_changes_are_those_that_the_engine_shows() -> None:

@@ -1,4 +1,4 @@
-module gitlab-runner-k8s/lab/tools/nodejs
+module gitlab-runner-k8s/lab/tools/pulumi-gen-nodejs
 
 go 1.25.11
 

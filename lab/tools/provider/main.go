@@ -1,5 +1,6 @@
 // The provider plugin `kubernetes`, from its own module. Its schema, which its build makes, is
-// left out: programs in Python bring the types with their SDK.
+// left out: programs in Python bring the types with their SDK. It has a go.mod of its own, because
+// it does not compile with the CLI's version of pulumi/pkg; all other versions are those of core.
 package main
 
 import "github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/provider"
