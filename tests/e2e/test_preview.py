@@ -74,7 +74,7 @@ def secret(cli: None) -> Iterator[str]:
         "containers": [container],
         "volumes": [{"name": "config", "secret": {"secretName": name}}],
     }
-    server = (ROOT / "lab/notes.py").read_text()
+    server = (ROOT / "tests/notes.py").read_text()
     # One that a killed run left has another token, and notes.
     cluster.kubectl("-n", gitlab.NAMESPACE, "delete", f"deployment/{name}", "--ignore-not-found")
     cluster.apply(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lab.notes import Server, State
 from preview import events, note
 from preview.__main__ import NOTE, main
 from preview.gitlab import NoteError, Notes
+from tests.notes import Server, State
 from tests.preview.test_converter import recorded
 
 TOKEN = "glpat-0123456789abcdefghij"
