@@ -263,7 +263,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/pulumi/pulumi-kubernetes/sdk/v4 => github.com/pulumi/pulumi-kubernetes/sdk/v4 v4.22.2
+replace github.com/pulumi/pulumi-kubernetes/sdk/v4 => ./absent/sdk
 
 replace (
 	k8s.io/api => k8s.io/api v0.34.2
