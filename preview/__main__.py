@@ -1,4 +1,4 @@
-"""The command line: events in, the report and the note out, and an exit code for the job."""
+"""The command line, which reads events, writes the report and the note, and sets the exit code."""
 
 import argparse
 import json
@@ -74,24 +74,24 @@ def _masker(names: Sequence[str], environment: Mapping[str, str]) -> masking.Mas
     Raises:
         ValueError: a value is too short to be masked.
     """
-    given = {name: environment.get(name, "") for name in names}
-    short = [name for name, value in given.items() if 0 < len(value) < masking.MINIMUM]
+    variables = {name: environment.get(name, "") for name in names}
+    short = [name for name, value in variables.items() if 0 < len(value) < masking.MINIMUM]
     if short:
         raise ValueError(
             f"too short to be masked (less than {masking.MINIMUM} characters): {', '.join(short)}"
         )
-    values = [value for value in given.values() if value]
+    values = [value for value in variables.values() if value]
     values += masking.named_like_secrets(environment)
-    # A variable of type file has a path: what is in it counts.
-    inside = [found for value in values for found in masking.in_file(value)]
-    return masking.Masker([*values, *inside])
+    # The value of a file variable is a path, and the secrets are in the file.
+    values += [secret for value in values for secret in masking.in_file(value)]
+    return masking.Masker(values)
 
 
 def _post(
     body: str, about: note.About, token: str, environment: Mapping[str, str], create: bool
 ) -> int:
-    """Keep the note; return 0, or NOTE where GitLab refused it."""
-    # A fork's pipeline runs elsewhere than where its merge request is.
+    """Create or update the note. Return 0, or NOTE if GitLab refused it."""
+    # The pipeline of a fork runs in another project than its merge request.
     project = environment.get("CI_MERGE_REQUEST_PROJECT_ID") or environment.get("CI_PROJECT_ID", "")
     iid = environment.get("CI_MERGE_REQUEST_IID", "")
     if not iid:
@@ -99,42 +99,42 @@ def _post(
         return 0
     try:
         notes = gitlab.Notes(environment.get("CI_API_V4_URL", ""), project, iid, token)
-        done = notes.keep(body, about.marker, create=create)
+        result = notes.keep(body, about.marker, create=create)
     except gitlab.NoteError as error:
         print(f"{'error' if error.refused else 'warning'}: no note: {error}", file=sys.stderr)
         return NOTE if error.refused else 0
-    print(f"note: {done}", file=sys.stderr)
+    print(f"note: {result}", file=sys.stderr)
     return 0
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command; return its exit code."""
-    given = _arguments(arguments)
+    """Run the command, and return its exit code."""
+    options = _arguments(arguments)
     try:
-        token = environment.get(given.token_variable or "", "").strip()
-        names = [*given.mask_variable, *([given.token_variable] if token else [])]
+        token = environment.get(options.token_variable or "", "").strip()
+        names = [*options.mask_variable, *([options.token_variable] if token else [])]
         mask = _masker(names, environment)
-        # The engine writes no file where it fails before its first event.
-        text = given.events.read_text(encoding="utf-8") if given.events.exists() else ""
+        # The engine writes no file if it fails before its first event.
+        text = options.events.read_text(encoding="utf-8") if options.events.exists() else ""
         preview = events.read(text.split("\n"), mask)
     except (ValueError, OSError, events.BadEvents) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
-    failed = bool(given.engine_exit_code or preview.errors) or not preview.complete
+    failed = bool(options.engine_exit_code or preview.errors) or not preview.complete
     about = note.About(
-        given.stack,
-        given.directory,
+        options.stack,
+        options.directory,
         environment.get("CI_JOB_URL", ""),
         environment.get("CI_COMMIT_SHORT_SHA", ""),
     )
-    body = note.render(preview, about, mask, failed=failed, limit=given.limit)
-    if given.report:
-        given.report.write_text(json.dumps(events.terraform_report(preview)) + "\n")
-    if given.note:
-        given.note.write_text(body, encoding="utf-8")
-    print(mask(f"{given.stack}: {note.summary(preview, failed).replace('*', '')}"))
-    worth = preview.changed or failed or preview.refused or given.note_when_unchanged
-    posted = _post(body, about, token, environment, worth) if token else 0
+    body = note.render(preview, about, mask, failed=failed, limit=options.limit)
+    if options.report:
+        options.report.write_text(json.dumps(events.terraform_report(preview)) + "\n")
+    if options.note:
+        options.note.write_text(body, encoding="utf-8")
+    print(mask(f"{options.stack}: {note.summary(preview, failed).replace('*', '')}"))
+    create = preview.changed or failed or preview.refused or options.note_when_unchanged
+    posted = _post(body, about, token, environment, create) if token else 0
     if preview.refused:
         return POLICY
     return FAILED if failed else posted

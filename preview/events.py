@@ -1,9 +1,9 @@
-"""Reads the engine's events, one JSON object a line.
+"""Read the engine's events, one JSON object per line.
 
-`pulumi preview --event-log FILE` writes them beside its own output (the flag that the Automation
-API uses; the command line shows it where PULUMI_DEBUG_COMMANDS is true). The same lines come from
-`pulumi preview --json` with PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true. Without it, `--json` gives
-one document that has no policy violations and is not there at all when the engine fails early.
+`pulumi preview --event-log FILE` writes the events beside its own output. The Automation API uses
+this flag, and the help shows it only with PULUMI_DEBUG_COMMANDS=true. `pulumi preview --json`
+writes the same lines with PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true. Without that variable, it
+writes a single document without policy violations, and nothing at all if the engine fails early.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# How the engine marks a value that JSON has no form for.
+# The key with which the engine marks a value that JSON cannot express.
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SPECIAL = {
     "1b47061264138c4ac30d75fd1eb44270": "[secret]",
@@ -36,15 +36,15 @@ _STYLE = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;?]*[A-Za-z]")
 _BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NO_REASON = "preview failed"
-"""What the engine says besides the policies that were violated."""
+"""Error that the engine adds to the violated policies."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$-]*")
 
 _LEVELS = ("mandatory", "remediate", "advisory", "disabled")
 
 ORDER = ("delete", "replace", "update", "create", "import", "read", "refresh")
-"""The kinds of steps that are shown, the dangerous ones first."""
+"""The kinds of steps that the note shows, with the dangerous kinds first."""
 
-# The parts of a replacement are told of once, by the step `replace`.
+# Of the steps of a replacement, the note shows only `replace`.
 _MEANING = {"import-replacement": "replace"}
 
 
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one resource."""
+    """The step of a preview for one resource."""
 
     kind: str
     type: str
@@ -76,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Violation:
-    """A policy that a resource or the stack violates; `level` is mandatory or advisory."""
+    """A policy that a resource or the stack violates. `level` is one of `_LEVELS`."""
 
     level: str
     policy: str
@@ -86,7 +86,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Preview:
-    """A preview: its steps, what is wrong with it, and how many resources there are by kind."""
+    """A preview: its steps, its problems, and the number of resources by kind of step."""
 
     steps: tuple[Step, ...] = ()
     errors: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Preview:
 
 
 def terraform_report(preview: Preview) -> dict[str, int]:
-    """Return the numbers of GitLab's report `terraform`; a replacement is a create and a delete."""
+    """Return the counts for GitLab's report `terraform`: a replacement is a create and a delete."""
     count = preview.counts.get
     replaced = count("replace", 0)
     return {
@@ -117,12 +117,12 @@ def terraform_report(preview: Preview) -> dict[str, int]:
 
 
 def normal(text: str) -> str:
-    """Return text with one kind of line break and `?` for what is not seen."""
+    """Return text with one kind of line break, and `?` for invisible characters."""
     return _CONTROL.sub("?", _BREAK.sub("\n", text))
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can show it, without what is secret, unknown or internal."""
+    """Return a value for JSON, without its secret, unknown and internal parts."""
     if isinstance(value, Mapping):
         if _SIGNATURE in value:
             if value.get("secret") is True:
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the values of a tree by their path, as the engine writes paths: `a.b[0]["c.d"]`."""
+    """Return the leaves of a tree by path, in the engine's notation: `a.b[0]["c.d"]`."""
     parts: Iterable[tuple[str, Any]] = ()
     if isinstance(value, Mapping):
         parts = (
@@ -146,20 +146,20 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
         )
     elif isinstance(value, list):
         parts = ((f"{path}[{number}]", item) for number, item in enumerate(value))
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for name, item in parts:
-        found.update(_leaves(item, name))
-    return found or {path: value}
+        leaves.update(_leaves(item, name))
+    return leaves or {path: value}
 
 
 class _Reader:
-    """Reads events into a preview; every text goes through `mask` before it is shortened."""
+    """Reads events into a preview. It masks every text before it shortens the text."""
 
     def __init__(self, mask: Callable[[str], str]) -> None:
         self.raw = mask
 
     def mask(self, text: str) -> str:
-        # Before and after: a secret may have what is normalised, and may come of it.
+        # Mask twice: normalising may change a part of a secret, or its result may be a secret.
         return self.raw(normal(self.raw(text)))
 
     def text(self, value: Any) -> str:
@@ -192,7 +192,7 @@ class _Reader:
             return kind == "replace" and any(_under(path, key) for key in forcing)
 
         paths = [path for path in {**old, **new} if path and old.get(path) != new.get(path)]
-        # The engine sees more than the inputs tell here: both sides of a secret are masked alike.
+        # The inputs do not show every change: both values of a secret look alike in them.
         seen = keys | set(detailed) | set(data.get("diffs") or ())
         hidden = [key for key in sorted(seen) if not any(_under(path, key) for path in paths)]
         return tuple(
@@ -211,7 +211,7 @@ class _Reader:
             return None
         kind_of, name = _type_and_name(data["urn"])
         if kind_of.startswith("pulumi:providers:") and name.startswith("default"):
-            return None  # the engine makes it, and does not count it
+            return None  # the engine creates it, and does not count it
         reasons = data.get("keys") or () if kind == "replace" else ()
         return Step(
             kind,
@@ -242,7 +242,7 @@ def _kind_of(difference: Mapping[str, Any]) -> str:
 
 
 def _under(path: str, key: str) -> bool:
-    """Return whether a path is a key, or something in it."""
+    """Return whether a path is a key, or is below it."""
     return path == key or path.startswith((f"{key}.", f"{key}["))
 
 
@@ -254,32 +254,32 @@ def _type_and_name(urn: str) -> tuple[str, str]:
     return parts[2].rpartition("$")[2], parts[3]
 
 
-def _place(step: Step) -> tuple[Any, ...]:
-    """Return a step's place: the dangerous first, `a-2` before `a-10`."""
+def _sort_key(step: Step) -> tuple[Any, ...]:
+    """Return a step's sort key: dangerous steps first, and `a-2` before `a-10`."""
     parts = re.split(r"(\d+)", step.name)
     natural = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
     return ORDER.index(step.kind), step.type, natural
 
 
 def _once(messages: Iterable[str]) -> tuple[str, ...]:
-    """Return the messages without those that only repeat another with more words around it."""
-    kept = list(dict.fromkeys(message for message in messages if message))
+    """Return the messages, except those that contain another message."""
+    unique = list(dict.fromkeys(message for message in messages if message))
     return tuple(
         message
-        for message in kept
-        if not any(other != message and other in message for other in kept)
+        for message in unique
+        if not any(other != message and other in message for other in unique)
     )
 
 
 def read(lines: Iterable[str], mask: Callable[[str], str] = str) -> Preview:
-    """Return the preview that the engine's events tell of.
+    """Return the preview that the engine's events describe.
 
     Args:
-        lines: The events, a JSON object each; empty lines are skipped.
-        mask: Takes secrets out of every text.
+        lines: The events, each a JSON object. Empty lines are skipped.
+        mask: Function that masks the secrets in a text.
 
     Raises:
-        BadEvents: a line is no event. The message has its number, never its text.
+        BadEvents: a line is not an event. The message has its number, never its text.
     """
     reader = _Reader(mask)
     steps: dict[str, Step] = {}
@@ -291,21 +291,21 @@ def read(lines: Iterable[str], mask: Callable[[str], str] = str) -> Preview:
             continue
         try:
             event = json.loads(line)
-            if found := event.get("resourcePreEvent"):
-                if step := reader.step(found["metadata"]):
-                    steps[found["metadata"]["urn"] + step.kind] = step
-            elif found := event.get("diagnosticEvent"):
-                message = reader.message(found)
-                if found.get("severity") == "error" and message != _NO_REASON:
+            if data := event.get("resourcePreEvent"):
+                if step := reader.step(data["metadata"]):
+                    steps[data["metadata"]["urn"] + step.kind] = step
+            elif data := event.get("diagnosticEvent"):
+                message = reader.message(data)
+                if data.get("severity") == "error" and message != _NO_REASON:
                     errors.append(message)
-            elif found := event.get("policyEvent"):
-                violations.append(reader.violation(found))
-            elif found := event.get("summaryEvent"):
-                counts = found.get("resourceChanges") or {}
+            elif data := event.get("policyEvent"):
+                violations.append(reader.violation(data))
+            elif data := event.get("summaryEvent"):
+                counts = data.get("resourceChanges") or {}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise BadEvents(f"line {number} is no event of the engine") from error
     return Preview(
-        tuple(sorted(steps.values(), key=_place)),
+        tuple(sorted(steps.values(), key=_sort_key)),
         _once(errors),
         tuple(sorted(violations, key=lambda violation: violation.level != "mandatory")),
         Counter(step.kind for step in steps.values()) if counts is None else counts,

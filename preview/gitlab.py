@@ -1,4 +1,4 @@
-"""Keeps one note of a merge request up to date, by GitLab's notes API."""
+"""Keep one note of a merge request up to date, with GitLab's notes API."""
 
 import json
 import time
@@ -16,16 +16,16 @@ _PAGES = 50
 
 
 class NoteError(Exception):
-    """The note could not be kept. `refused` says that trying again does not help."""
+    """The note could not be written. `refused` means that another attempt would not help."""
 
     def __init__(self, message: str, *, refused: bool) -> None:
-        """Take what happened; the message never has the token."""
+        """Take the message, which never contains the token."""
         super().__init__(message)
         self.refused = refused
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token to another address."""
+    """Follows no redirects, because a redirect would send the token to another address."""
 
     def redirect_request(
         self,
@@ -44,11 +44,11 @@ class Notes:
     """The notes of one merge request.
 
     Attributes:
-        api_url: GitLab's API, as `CI_API_V4_URL` has it.
+        api_url: URL of GitLab's API, as in `CI_API_V4_URL`.
         project: Number of the merge request's project.
         merge_request: Number of the merge request in its project.
-        token: A token with the scope `api`, at least of a Reporter.
-        sleep: Waits between tries, in seconds.
+        token: A token with the scope `api` and at least the role Reporter.
+        sleep: Function that waits between two attempts, in seconds.
     """
 
     api_url: str
@@ -66,12 +66,12 @@ class Notes:
             raise NoteError("the token has characters that no token has", refused=True)
 
     def keep(self, body: str, marker: str, *, create: bool = True) -> str:
-        """Write a note, or write anew the one that this token wrote with the same marker.
+        """Create the note, or update the note that the same user wrote with the same marker.
 
         Args:
-            body: The note.
-            marker: Its last line, by which it is found again.
-            create: Whether it is written where there is none yet.
+            body: Text of the note.
+            marker: Last line of the note, which identifies it.
+            create: Whether to create the note if it does not exist.
 
         Returns:
             `created`, `updated` or `nothing to do`.
@@ -80,14 +80,14 @@ class Notes:
             NoteError: GitLab refused, or could not be reached.
         """
         path = f"projects/{self.project}/merge_requests/{self.merge_request}/notes"
-        mine: Any = None
+        user_id: Any = None
         for note in self._pages(path):
-            # Anything else in a note may read like a marker: the note of another stack, for one.
+            # Only the last line counts: other lines of a note may look like a marker.
             if not note.get("body", "").rstrip().endswith(marker) or note.get("system"):
                 continue
-            # Anybody can write the marker: only what this token wrote is ours.
-            mine = self._call("GET", "user")[0]["id"] if mine is None else mine
-            if note["author"]["id"] == mine:
+            # Anybody can write the marker, so only a note by the token's user counts.
+            user_id = self._call("GET", "user")[0]["id"] if user_id is None else user_id
+            if note["author"]["id"] == user_id:
                 self._call("PUT", f"{path}/{note['id']}", {"body": body})
                 return "updated"
         if not create:
@@ -107,7 +107,7 @@ class Notes:
     def _call(
         self, method: str, path: str, data: Mapping[str, Any] | None = None
     ) -> tuple[Any, Mapping[str, str]]:
-        request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
+        request = urllib.request.Request(  # noqa: S310 - the scheme is checked
             f"{self.api_url.rstrip('/')}/{path}",
             data=None if data is None else json.dumps(data).encode(),
             method=method,
@@ -132,7 +132,7 @@ class Notes:
                 wait = max(wait, float(after)) if after.isdigit() else wait
             except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
                 problem = f"no answer ({type(error).__name__})"
-            # A note whose answer was lost may be there: it is not written twice.
+            # If the answer was lost, GitLab may have created the note. Do not create it twice.
             if attempt < _TRIES and (method != "POST" or "answered" in problem):
                 self.sleep(min(wait, _LONGEST_WAIT_SECONDS))
                 continue

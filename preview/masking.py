@@ -1,4 +1,4 @@
-"""Takes secrets out of text. The engine has masked its own before: they read `[secret]`."""
+"""Mask secrets in text. The engine itself replaces the secrets that it knows by `[secret]`."""
 
 import base64
 import json
@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 MASK = "[masked]"
 MINIMUM = len(MASK)
-"""The shortest value that is masked, in characters: GitLab's own bound, and no text grows."""
+"""Length of the shortest value that is masked. It is GitLab's own minimum, and no text grows."""
 
-# GitLab's prefixes of tokens, with those that people paste by mistake beside them.
+# Tokens of GitLab, and of other services that people paste by mistake, by their prefixes.
 _TOKENS = re.compile(
     r"\b(?:gl(?:pat|rt|rtr|dt|cbt|ptt|ft|imt|agent|soat|ffct|wt)-[\w.-]{8,}|GR1348941[\w-]{8,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_\w{20,}|pul-[0-9a-f]{40})"
@@ -22,8 +22,8 @@ _KEYS = re.compile(
 _NAMES = re.compile(
     r"TOKEN|PASSWORD|PASSPHRASE|SECRET|CREDENTIAL|PRIVATE|KUBECONFIG|_KEY$|_PAT$", re.I
 )
-# In a file: what stands behind a secret's name, in YAML, JSON, .ini and .netrc, and what looks
-# like a token or a key by itself.
+# In a file: the value behind a secret's name, in YAML, JSON, .ini and .netrc. The next patterns
+# match words that look like a token or a key.
 _NAMED = re.compile(
     r"(?:token|passw(?:or)?d|passphrase|secret|credential|private|auth|key)[\w.-]*[\"']?"
     r"(?:[^\S\n]*[:=][^\S\n]*|[^\S\n]+)"
@@ -36,7 +36,7 @@ _LONGEST_FILE = 100_000
 
 
 def named_like_secrets(environment: Mapping[str, str]) -> list[str]:
-    """Return the values of the variables whose name says that they are secret."""
+    """Return the values of the variables whose names suggest secrets."""
     return [
         value
         for name, value in environment.items()
@@ -45,11 +45,11 @@ def named_like_secrets(environment: Mapping[str, str]) -> list[str]:
 
 
 def in_file(path: str) -> list[str]:
-    """Return what may be secret in the file of a variable; nothing where there is no such file.
+    """Return the texts in the file of a variable that may be secrets.
 
-    These are its lines, values behind a name like `password`, and what looks like a token or a
-    key, each also as it reads without base64 or JSON's escapes. Of a long file the first 100,000
-    bytes are read.
+    These are the lines, the values behind names like `password`, and words that look like a token
+    or a key. Each is also decoded from base64 and JSON. The function reads only the first 100,000
+    bytes, and returns nothing if there is no such file.
     """
     try:
         if not os.path.isfile(path):
@@ -58,16 +58,16 @@ def in_file(path: str) -> list[str]:
             text = file.read(_LONGEST_FILE).decode(errors="replace")
     except (OSError, ValueError):
         return []
-    found = [line.strip() for line in text.splitlines()]
+    texts = [line.strip() for line in text.splitlines()]
     for double, single, word, rest in _NAMED.findall(text):
-        found += [double, single, word, (word + rest).strip()]
-    found += [run for run in _OPAQUE.findall(text) if _looks_secret(run)]
-    found += [plain for value in found for plain in _decoded(value)]
-    return [value for value in dict.fromkeys(found) if len(value) >= MINIMUM]
+        texts += [double, single, word, (word + rest).strip()]
+    texts += [run for run in _OPAQUE.findall(text) if _looks_secret(run)]
+    texts += [plain for value in texts for plain in _decoded(value)]
+    return [value for value in dict.fromkeys(texts) if len(value) >= MINIMUM]
 
 
 def _looks_secret(text: str) -> bool:
-    """Return whether a long word is of letters of both cases and digits, or hexadecimal."""
+    """Return whether a long word is hexadecimal, or has digits and letters of both cases."""
     kinds = (str.isupper, str.islower, str.isdigit)
     return bool(_HEX.fullmatch(text)) or all(any(map(kind, text)) for kind in kinds)
 
@@ -82,7 +82,7 @@ def _decoded(value: str) -> Iterable[str]:
 
 
 def _spellings(value: str) -> Iterable[str]:
-    """Return a value as it is, its lines, and how it reads in JSON, base64 and a URL."""
+    """Return a value, its lines, and its spelling in JSON, base64 and URLs."""
     yield value
     yield value.strip()
     yield from (line.strip() for line in value.splitlines())
@@ -93,7 +93,7 @@ def _spellings(value: str) -> Iterable[str]:
 
 
 def _pattern(value: str) -> str:
-    """Return what finds a value, also where its line breaks are shown as blanks."""
+    """Return a pattern that also matches a value whose line breaks are shown as spaces."""
     words = value.split()
     if len(" ".join(words)) < MINIMUM:
         return re.escape(value)
@@ -101,24 +101,24 @@ def _pattern(value: str) -> str:
 
 
 class Masker:
-    """Replaces every given value, and what looks like a token, by `[masked]`."""
+    """Replaces the given values, and texts that look like tokens, by `[masked]`."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         """Take the secrets.
 
         Args:
-            values: The secrets, each of at least `MINIMUM` characters; shorter ones are refused
-                by the command line, since they would take ordinary words with them.
+            values: The secrets, each with at least `MINIMUM` characters. The command line refuses
+                shorter secrets, because they would mask ordinary words.
         """
-        found = {text for value in values for text in _spellings(value) if len(text) >= MINIMUM}
-        # The longest first: one may be a part of another.
-        ordered = sorted(found, key=lambda text: (-len(text), text))
+        texts = {text for value in values for text in _spellings(value) if len(text) >= MINIMUM}
+        # The longest first, because a text may be part of another.
+        ordered = sorted(texts, key=lambda text: (-len(text), text))
         self._values = re.compile("|".join(map(_pattern, ordered))) if ordered else None
 
     def __call__(self, text: str) -> str:
-        """Return text without secrets; it never gets longer.
+        """Return a text without secrets. The text never gets longer.
 
-        Give it one text from outside at a time: a private key ends where its text does.
+        Pass each text from outside separately: a private key may extend to the end of its text.
         """
         if self._values:
             text = self._values.sub(MASK, text)

@@ -1,7 +1,7 @@
-"""The note: Markdown that a merge request shows, for one stack.
+"""The note of one stack for a merge request, in Markdown.
 
-All that comes from outside (names, values, messages) stands in code, where GitLab acts on no
-mention and no markup. No line begins with a slash: GitLab takes that for a command.
+Names, values and messages from outside are in code, where GitLab ignores mentions and markup. No
+line begins with a slash, because GitLab would run it as a command.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from preview.events import ORDER, Change, Preview, Step, normal
 
 DEFAULT_LIMIT = 60_000
-"""Characters of a note; GitLab takes 1,000,000, and shows long ones slowly."""
+"""Maximum characters of a note. GitLab accepts 1,000,000, but shows long notes slowly."""
 
 SMALLEST_LIMIT = 2_000
 _LISTED = 40
 _FRAME = 300
-"""Characters that are kept for what stands around the changes."""
+"""Characters that are reserved for the text around the changes."""
 _MESSAGE_LIMIT = 2_000
 _TRUNCATED = "truncated, see the job"
 _SIGNS = {"delete": "-", "replace": "!", "update": "~", "create": "+", "import": "="}
@@ -26,9 +26,9 @@ _ADDRESS = re.compile(r"https?://[^\s()<>\[\]\\]+")
 
 @dataclass(frozen=True)
 class About:
-    """Which preview the note is for.
+    """The preview that a note is for.
 
-    `job` is the address of the job and `commit` its short SHA, each empty where there is none.
+    `job` is the URL of the job, and `commit` is its short SHA. Each may be empty.
     """
 
     stack: str
@@ -38,13 +38,13 @@ class About:
 
     @property
     def marker(self) -> str:
-        """The line by which the note of this stack is found again; it shows nothing."""
+        """The line that identifies the note of this stack. GitLab does not show it."""
         digest = hashlib.sha256(f"{self.directory}\0{self.stack}".encode()).hexdigest()
         return f"<!-- {digest} -->"
 
 
 def _code(text: str) -> str:
-    """Return text as inline code that it cannot leave."""
+    """Return text as inline code, with a delimiter that the text does not contain."""
     text = re.sub(r"[\n\t]", " ", normal(text)) or " "
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     pad = " " if text[0] in "` " or text[-1] in "` " else ""
@@ -52,7 +52,7 @@ def _code(text: str) -> str:
 
 
 def _block(kind: str, lines: Iterable[str]) -> list[str]:
-    """Return lines as a block of code that they cannot leave, none with a slash at its begin."""
+    """Return lines as a code block that they cannot close. No line begins with a slash."""
     inside = [re.sub(r"^(\s*)/", "\\1\u200b/", normal(line)) for line in lines]
     runs = (len(run) for line in inside for run in re.findall("`+", line))
     fence = "`" * max(3, max(runs, default=0) + 1)
@@ -64,7 +64,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def summary(preview: Preview, failed: bool) -> str:
-    """Return what happens in one line, the dangerous part first."""
+    """Return the changes in one line, with the dangerous changes first."""
     counts = preview.counts
     parts = [f"{counts[kind]} to {kind}" for kind in ORDER[:5] if counts.get(kind)]
     if counts.get("delete") or counts.get("replace"):
@@ -104,9 +104,9 @@ def _problems(preview: Preview, failed: bool) -> list[str]:
     lines: list[str] = []
     for violation in preview.violations[:_LISTED]:
         where = f" on {_code(violation.resource)}" if violation.resource else ""
-        what = "Violation" if violation.level == "mandatory" else violation.level.capitalize()
+        title = "Violation" if violation.level == "mandatory" else violation.level.capitalize()
         message = _short(violation.message)
-        lines.append(f"- **{what}**: {_code(violation.policy)}{where}: {_code(message)}")
+        lines.append(f"- **{title}**: {_code(violation.policy)}{where}: {_code(message)}")
     if len(preview.violations) > _LISTED:
         lines.append(f"- … and {len(preview.violations) - _LISTED} more: {_TRUNCATED}")
     for message in preview.errors[:5]:
@@ -120,7 +120,7 @@ def _problems(preview: Preview, failed: bool) -> list[str]:
 
 
 def _short(message: str) -> str:
-    """Return the end of a message, which in a traceback says what happened."""
+    """Return the end of a message, because the end of a traceback says what happened."""
     if len(message) <= _MESSAGE_LIMIT:
         return message
     return f"… ({_TRUNCATED})\n{message[-_MESSAGE_LIMIT:]}"
@@ -146,12 +146,12 @@ def _diff(step: Step) -> list[str]:
 
 
 def _details(steps: tuple[Step, ...], room: int) -> list[str]:
-    """Return the collapsed diff, as much as there is room for; whole resources only."""
+    """Return the collapsed diff of as many whole resources as there is room for."""
     shown = [step for step in steps if step.kind in _SIGNS]
     lines: list[str] = []
     taken = 0
     for step in shown:
-        # A line break in a name must not begin a line of its own.
+        # A line break in a name must not begin another line.
         part = [normal(line).replace("\n", "\\n") for line in _diff(step)]
         size = sum(len(line) + 1 for line in part)
         if size > room:
@@ -185,12 +185,12 @@ def render(
     """Return the note of a stack.
 
     Args:
-        preview: What the engine said; its texts are masked already.
-        about: Which preview it is.
-        mask: Takes secrets out of what `about` says, a text at a time: over the finished note
-            it could take away the ends of code, and so let out what stands in it.
+        preview: The preview, whose texts are already masked.
+        about: The preview that the note is for.
+        mask: Function that masks the secrets in the texts of `about`. It must not run on the whole
+            note: it could remove the end of a code block, and GitLab would then act on its text.
         failed: Whether the engine failed.
-        limit: The most characters, at least `SMALLEST_LIMIT`.
+        limit: Maximum number of characters, at least `SMALLEST_LIMIT`.
     """
     name = mask(normal(about.stack))
     if about.directory != ".":
@@ -220,7 +220,7 @@ def _foot(preview: Preview, job: str, commit: str) -> str:
 
 
 def _closed(text: str) -> str:
-    """Return a cut text up to its last whole line, with its block of code closed."""
+    """Return a cut text up to its last whole line, and close its code block."""
     lines = text.split("\n")[:-1]
     fence = ""
     for line in lines:

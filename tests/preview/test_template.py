@@ -13,11 +13,11 @@ import yaml
 
 from lab.gitlab import Git, ci
 from lab.gitlab.component import render
-from preview import embed
+from lab.paths import ROOT
 from preview.__main__ import FAILED, POLICY
 from tests.preview.test_converter import recorded
 
-TEXT = embed.TEMPLATE.read_text()
+TEXT = (ROOT / "templates/pulumi-preview/template.yml").read_text()
 
 
 def jobs(**inputs: Any) -> dict[str, Any]:
@@ -26,23 +26,18 @@ def jobs(**inputs: Any) -> dict[str, Any]:
     return found
 
 
-def test_the_template_has_the_modules_as_they_are() -> None:
-    """If not: `python -m preview.embed`."""
-    assert embed.embedded(TEXT) == TEXT
+def modules(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.glob("*.py")}
 
 
-def test_every_module_that_is_imported_is_in_it() -> None:
-    here = {path.stem for path in (embed.ROOT / "preview").glob("*.py")}
-    assert here - {"embed"} == set(embed.MODULES)
-
-
-def test_the_modules_run_as_the_job_has_them(tmp_path: Path) -> None:
+def test_the_job_writes_every_module_and_runs_them(tmp_path: Path) -> None:
     (script,) = [text for text in jobs()["pulumi-preview"]["script"] if "END-OF-MODULE" in text]
     subprocess.run(
         ["/bin/sh", "-ec", script],
         env={"CI_PROJECT_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
         check=True,
     )
+    assert modules(tmp_path / ".pulumi-preview/preview") == modules(ROOT / "preview")
     done = subprocess.run(
         # Without site-packages: the standard library is all that there is.
         [sys.executable, "-S", "-m", "preview", "events.json", "--stack=dev"],

@@ -1,0 +1,1 @@
+"""The CI/CD components, a folder for each, and the tool that builds them."""
