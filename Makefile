@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup up down status verify test lint fmt types engine upgrade e2e builds static policy bench wheel \
   check preview previewable \
-  schema docs lock
+  generate docs lock
 
 help: ## Show the commands
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,16 +87,22 @@ builds: setup ## Build what the tests on the lab need beside it, once
 	@$(PY) -m lab extras
 	@$(PY) -m lab languages
 
+# bench/workloads holds test data for builds.
+SCRIPTS = .ci/* lab/runner/entrypoint lab/runner/gitlab-runner-build \
+  $(shell find . \( -path ./.cache -o -path ./bench/workloads \) -prune -o -name '*.sh' -print)
+
 lint: setup ## Format and lint, without changes
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/shellcheck $(SCRIPTS)
 
 fmt: setup ## Format, and fix what can be fixed
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
 types: setup ## Strict types
-	@$(VENV)/bin/mypy components stacks lab preview tests docs bench
+	@$(VENV)/bin/mypy components generate templates stacks lab preview tests docs bench
+	@for program in __main__.py template/__main__.py examples/*/__main__.py; do $(VENV)/bin/mypy "$$program" || exit 1; done
 
 check: lint types test ## Everything that needs no cluster
 
@@ -114,11 +120,11 @@ previewable:
 	@pulumi stack --stack $(STACK) --show-name > /dev/null || { echo "error: make the stack once:" \
 	  "pulumi stack init $(STACK)" >&2; exit 1; }
 
-schema: setup ## Write the plugin's schema
-	@$(PY) -m tests.schema
+generate: setup ## Write what follows from the settings: argument types, schema, reference, templates
+	@$(PY) -m generate
+	@$(PY) -m templates.build
 
-docs: setup .cache/docs-venv/.ready ## Write docs/reference.md from the docstrings, and build the site
-	@$(PY) -m docs.generate
+docs: setup .cache/docs-venv/.ready ## Build the site
 	@NO_MKDOCS_2_WARNING=1 .cache/docs-venv/bin/mkdocs build --strict --quiet
 	@echo "built .cache/site/index.html"
 

@@ -1,4 +1,4 @@
-"""The platform of one environment: its stack's settings, declared and exported."""
+"""Declare the platform of the current stack from its settings, and export its outputs."""
 
 import pulumi
 from gitlab_runner_k8s import RunnerPlatform

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pulumi
-from gitlab_runner_k8s import RunnerPlatform
-from gitlab_runner_k8s.runner_platform import RunnerPlatformArgs
+from gitlab_runner_k8s import RunnerPlatform, RunnerPlatformArgs
 
 from bench import measure, node, stack, trace
 from lab import cluster, gitlab

@@ -171,8 +171,8 @@ def _executor(data: Data, jobs: Data) -> str:
     if _RUNNER in data.versions:
         return ""
     text = (
-        "**The jobs of this run were started by an earlier stand-in for the runner's executor, not "
-        "by GitLab Runner.** The time of a build does not depend on the executor, the time of a "
+        "**An earlier stand-in for the runner's executor started the jobs of this run, not "
+        "GitLab Runner.** The time of a build does not depend on the executor. The time of a "
         "whole job does"
     )
     cell = _main("shared", "source")
@@ -280,15 +280,15 @@ def _is_of_hub(way: plan.Way) -> bool:
 _PLACES = [(network, project) for network in plan.NETWORKS for project in plan.WORKLOADS]
 
 _HARMS = {
-    "inline": "an intermediate stage is not in it: a change in the last stage builds all others",
-    "registry": "a tag of layers for each branch stays in the registry until something removes it",
-    "mirror": "no layer is kept: the build is as cold as before, and each image's base is uploaded",
-    "dependencies": "what is kept was made on the base image of its day, and is not made anew "
-    "when that changes, unless the key says so",
-    "layers": "the tar has the base image and all layers, and travels twice in each job",
-    "shared": "projects that do not trust each other; one disk, one daemon to fail",
+    "inline": "the cache has no intermediate stage: a change in the last stage builds all others",
+    "registry": "each branch's tag with layers stays in the registry until you remove it",
+    "mirror": "it keeps no layers: builds stay cold, and each image's base is uploaded",
+    "dependencies": "the kept files stay those of the old base image when that changes, "
+    "unless its name is part of the cache key",
+    "layers": "the tar has the base image and all layers, and each job moves it twice",
+    "shared": "not for projects that do not trust each other; one disk and one daemon can fail",
     "shared-mirror": "as the shared daemon; the mirror is one more pod and volume",
-    "buildkit": "jobs that run containers (`docker run`, compose): it only builds",
+    "buildkit": "not for jobs that run containers (`docker run`, compose): it only builds",
 }
 
 
@@ -341,14 +341,14 @@ def _disk(data: Data) -> str:
                 ]
             )
     builds = next((record["builds"] for record in data.of_kind("disk")), 0)
-    head = [f"{builds} builds, a new layer each", "built", "most more on the volume", "at the end"]
+    head = [f"{builds} builds, a new layer each", "built", "largest growth", "growth at the end"]
     return _table(head, rows)
 
 
 def _rested(data: Data) -> str:
     return "".join(
-        f"After the collector had run where its limit is not reached, a build with one source line "
-        f"changed still reused {record['reused']} of {record['steps']} steps.\n\n"
+        f"After a run of the collector below its limit, a build with one source line changed "
+        f"still reused {record['reused']} of {record['steps']} steps.\n\n"
         for record in data.of_kind("rested")
     )
 
@@ -470,12 +470,13 @@ def _arrivals(data: Data) -> str:
         cores = sum(record["cpu_seconds"].get(role, 0.0) for role in ("docker", "job"))
         paper = record["an_hour"] * _mixed(data, _seconds_of_build) / 3600
         texts += (
-            f"Measured: jobs of workload (b) that come at random, {record['an_hour']} an hour for "
-            f"{record['seconds'] / 60:.0f} minutes, to one shared daemon on this machine, which "
-            f"runs their pods, the registry and Kubernetes too. Daemon and jobs had "
+            f"The first table is measured: jobs of workload (b) come at random to one shared "
+            f"daemon, {record['an_hour']} an hour for {record['seconds'] / 60:.0f} minutes. The "
+            f"same machine also runs their pods, the registry and Kubernetes. Daemon and jobs had "
             f"{cores / record['wall_seconds']:.1f} cores of it, and "
             f"{sum(job['build'] for job in record['jobs']) / record['wall_seconds']:.1f} builds "
-            f"were at once in the mean: {paper:.1f} where none slows another down."
+            f"were at once in the mean. If no build slowed another down, there would be "
+            f"{paper:.1f}."
             f"\n\n{_table(head, rows)}\n"
         )
     return texts
@@ -491,21 +492,21 @@ def _cold(data: Data) -> str:
             rows.append([project.title, _text(shared), _text(base)])
     if not rows:
         return ""
-    how = "slower than the baseline then" if slower else "as slow as the baseline then, no slower"
-    head = ["seconds for an image", "shared daemon, its very first", "baseline"]
+    how = "slower than" if slower else "no slower than"
+    head = ["seconds for an image", "shared daemon, first build", "baseline"]
     return (
-        "A daemon that starts on an empty volume has to build everything once; it is "
-        f"{how}:\n\n{_table(head, rows)}\n"
+        "A daemon that starts on an empty volume builds everything once. It is then "
+        f"{how} the baseline:\n\n{_table(head, rows)}\n"
     )
 
 
 def _restarted(data: Data) -> str:
     return "".join(
-        f"A restart keeps the cache. Ended and started again on its volume, as an update of the "
-        f"platform does it, the daemon was ready after {seconds_text(record['restart_seconds'])} s,"
-        f" and the next build, with one source line changed, took "
-        f"{seconds_text(record['seconds']['build'])} s and reused {record['reused']} of "
-        f"{record['steps']} steps.\n\n"
+        f"A restart keeps the cache. The benchmark ended the daemon and started it again on its "
+        f"volume, as an update of the platform does. The daemon was ready after "
+        f"{seconds_text(record['restart_seconds'])} s, and the next build, with one source line "
+        f"changed, took {seconds_text(record['seconds']['build'])} s and reused "
+        f"{record['reused']} of {record['steps']} steps.\n\n"
         for record in data.of_kind("restarted")
     )
 
@@ -517,12 +518,12 @@ def _paths(data: Data) -> str:
         found = {path: spread(values) for path, values in record["seconds"].items()}
         socket, tls, service = (found[path].median for path in ("socket", "tls", "service"))
         texts += (
-            f"Where the way to the daemon goes, by a small build with nothing changed in the "
-            f"daemon's own pod, each {found['tls'].count} times and in turn: {socket:.3f} s by its "
-            f"socket; {_more_seconds(tls - socket)} by TLS, of which each of a build's several "
-            f"connections has a handshake of its own; {_more_seconds(service - tls)} by the "
-            f"Service's name. What is left to a job's build is its pod: the first call of docker "
-            f"in it, and its output's way.\n\n"
+            f"This is what the connection to the daemon costs. A small build with nothing changed "
+            f"ran in the daemon's own pod, {found['tls'].count} times by each connection in turn: "
+            f"{socket:.3f} s by its socket; {_more_seconds(tls - socket)} by TLS, with a handshake "
+            f"for each of a build's several connections; {_more_seconds(service - tls)} by the "
+            f"Service's name. A job's build is slower because of its pod: the first call of "
+            f"`docker` in it, and the way of its output.\n\n"
         )
     return texts
 
@@ -611,15 +612,15 @@ def _more(data: Data) -> str:
 {_disk(data)}
 ![growth of the disk](benchmarks/disk.svg)
 
-{_rested(data)}BuildKit collects at most once a minute: what is built within a minute is on the disk
-beside what may stay. Leave that room: the package's rules let the cache have
-{_CACHE_PERCENT} % of the volume by default.
+{_rested(data)}BuildKit collects at most once a minute. Until then, the layers of new builds are on
+the disk in addition to the layers that may stay. Leave room for them: the package lets the cache
+have {_CACHE_PERCENT} % of the volume by default.
 
 """
         )
     if data.of_kind("fleets"):
         found.append(
-            f"## Size of a stack\n\nOne stack, to which fleets are added.\n\n{_fleets(data)}\n"
+            f"## Size of a stack\n\nThe benchmark adds fleets to one stack.\n\n{_fleets(data)}\n"
         )
     return "".join(found)
 

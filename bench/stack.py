@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pulumi
-from gitlab_runner_k8s import RunnerPlatform
-from gitlab_runner_k8s.runner_platform import RunnerPlatformArgs
+from gitlab_runner_k8s import RunnerPlatform, RunnerPlatformArgs
 from pulumi import automation as auto
 
 from bench import bases, node
@@ -24,15 +23,16 @@ REGISTRY = f"outside.{OUTSIDE}.svc.cluster.local:{REGISTRY_PORT}"
 HUB = f"hub.{OUTSIDE}.svc.cluster.local:{REGISTRY_PORT}"
 """Another name of the registry: to docker, and so for what it uploads, another registry."""
 INDEX = f"http://outside.{OUTSIDE}.svc.cluster.local:{INDEX_PORT}"
-_NAMESPACES = {part: f"bench-{part}" for part in ("runner", "jobs", "cache", "docker", "mirror")}
+_NAMESPACES = {part: f"bench-{part}" for part in ("runner", "jobs", "cache", "mirror")}
+_NAMESPACES["daemon"] = "bench-docker"
 _LABELS = {"app": "outside"}
 ROLES = {
     "outside": OUTSIDE,
     "mirror": _NAMESPACES["mirror"],
     "store": _NAMESPACES["cache"],
-    "docker": _NAMESPACES["docker"],
-    "buildkit": f"{_NAMESPACES['docker']}-rootless",
-    "tight": f"{_NAMESPACES['docker']}-tight",
+    "docker": _NAMESPACES["daemon"],
+    "buildkit": f"{_NAMESPACES['daemon']}-rootless",
+    "tight": f"{_NAMESPACES['daemon']}-tight",
 }
 """The namespaces of the pods that stay, by what they are."""
 SCALE = {part: f"bench-scale-{part}" for part in ("runner", "jobs")}

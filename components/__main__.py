@@ -1,8 +1,9 @@
-"""Serves the components to Pulumi programs in other languages."""
+"""Serve the components to Pulumi programs in other languages."""
 
-from gitlab_runner_k8s import COMPONENTS, __version__
-from gitlab_runner_k8s._meta import PACKAGE
-from pulumi.provider.experimental import component_provider_host
+import sys
+
+from gitlab_runner_k8s.plugin import PluginProvider
+from pulumi.provider import main
 
 if __name__ == "__main__":
-    component_provider_host(COMPONENTS, name=PACKAGE, version=__version__)
+    main(PluginProvider(), sys.argv[1:])

@@ -6,7 +6,7 @@ import urllib.request
 from http.client import HTTPException
 from typing import Any
 
-from gitlab_runner_k8s import _pins
+from gitlab_runner_k8s import pins
 
 from lab.paths import ROOT, STATE, replace
 
@@ -29,7 +29,7 @@ def chart() -> dict[str, Any]:
         return source | ({"version": version} if version else {})
     chosen = STATE / "chart.json"
     if not chosen.exists():
-        official = {"chart": _pins.CHART_NAME, "repository": _pins.CHART_REPOSITORY}
+        official = {"chart": pins.CHART_NAME, "repository": pins.CHART_REPOSITORY}
         stand_in = {"chart": str(STAND_IN), "repository": None}
         replace(chosen, json.dumps(official if _is_served() else stand_in))
     named: dict[str, Any] = json.loads(chosen.read_text())
@@ -39,9 +39,9 @@ def chart() -> dict[str, Any]:
 def _is_served() -> bool:
     """Tell whether GitLab's repository is reached and has the version that is pinned."""
     try:
-        index = f"{_pins.CHART_REPOSITORY}/index.yaml"
+        index = f"{pins.CHART_REPOSITORY}/index.yaml"
         with urllib.request.urlopen(index, timeout=_SECONDS) as answer:
-            archive = f"{_pins.CHART_NAME}-{_pins.CHART_VERSION}.tgz"
+            archive = f"{pins.CHART_NAME}-{pins.CHART_VERSION}.tgz"
             return archive.encode() in answer.read()
     except (OSError, HTTPException):
         return False

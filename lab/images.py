@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gitlab_runner_k8s import _pins
+from gitlab_runner_k8s import pins
 
 from lab import language, oci, packages, process, toolchain
 from lab.console import LabError, say, step
@@ -136,7 +136,7 @@ ALL = (
     # As GitLab makes its two images, of Debian in place of Alpine.
     Image(
         "gitlab-runner",
-        _pins.RUNNER_VERSION,
+        pins.RUNNER_VERSION,
         _runner_files,
         **_TOOLS,
         links=_HELPER,
@@ -145,7 +145,7 @@ ALL = (
     ),
     Image(
         "gitlab-runner-helper",
-        _pins.RUNNER_VERSION,
+        pins.RUNNER_VERSION,
         _runner_files,
         **_TOOLS,
         links=_HELPER,

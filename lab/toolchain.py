@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitlab_runner_k8s import _pins
+from gitlab_runner_k8s import pins
 
 from lab import process
 from lab.console import LabError, say
@@ -29,7 +29,7 @@ _VARIABLES = {
         "k8s.io/component-base/version.gitMajor": "1",
         "k8s.io/component-base/version.gitMinor": "34",
         "k8s.io/client-go/pkg/version.gitVersion": f"v{_KUBERNETES}",
-        "gitlab.com/gitlab-org/gitlab-runner/common.VERSION": _pins.RUNNER_VERSION,
+        "gitlab.com/gitlab-org/gitlab-runner/common.VERSION": pins.RUNNER_VERSION,
         "gitlab.com/gitlab-org/gitlab-runner/common.REVISION": "fc1f1862",
     },
     "buildkit": {"github.com/moby/buildkit/version.Version": f"v{_BUILDKIT}"},

@@ -110,7 +110,7 @@ def _start_cold(outputs: Mapping[str, Any]) -> None:
         "docker images -q demo/app | xargs -r docker rmi -f;"
         "docker builder prune --all --force"
     )
-    _exec(outputs["docker_namespace"], f"statefulset/{daemon}", clean)
+    _exec(outputs["daemon_namespace"], f"statefulset/{daemon}", clean)
     for key, _ in _archives(outputs):
         store(outputs["cache_endpoint"], f"rm root/{outputs['cache_bucket']}/{key}")
 

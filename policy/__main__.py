@@ -1,4 +1,4 @@
-"""Started by the engine: `pulumi preview --policy-pack policy`."""
+"""Entry point for the engine: `pulumi preview --policy-pack policy`."""
 
 import pack
 

@@ -1,4 +1,4 @@
-"""The rules as policies of Pulumi."""
+"""The rules as Pulumi policies."""
 
 from collections.abc import Callable
 
@@ -27,8 +27,8 @@ _NAMESPACES = PolicyConfigSchema(
 
 def _resource(rule: rules.Rule) -> ResourceValidationPolicy:
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        given = [args.get_config()["namespaces"]] if rule.takes_namespaces else []
-        for problem in rule.check(args.resource_type, args.props, *given):
+        namespaces = [args.get_config()["namespaces"]] if rule.takes_namespaces else []
+        for problem in rule.check(args.resource_type, args.props, *namespaces):
             report(problem, None)
 
     return ResourceValidationPolicy(
@@ -41,8 +41,8 @@ def _resource(rule: rules.Rule) -> ResourceValidationPolicy:
 
 
 def _buckets(args: StackValidationArgs, report: Callable[..., None]) -> None:
-    found = [(made.resource_type, made.name, made.props) for made in args.resources]
-    for problem in rules.buckets_without_a_block(found):
+    resources = [(item.resource_type, item.name, item.props) for item in args.resources]
+    for problem in rules.buckets_without_a_block(resources):
         report(problem)
 
 

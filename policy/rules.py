@@ -1,4 +1,4 @@
-"""The rules, as pure functions of a resource's type and properties to what is wrong with it."""
+"""The rules: pure functions that return the problems of a resource's type and properties."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 Properties = Mapping[str, Any]
 
 DOCKER_NAMESPACES = ("gitlab-runner-docker",)
-"""Namespaces in which pods may be privileged, and those that begin with one of them and "-"."""
+"""Namespaces in which pods may be privileged, as in every namespace that adds "-" and a suffix."""
 
 _TEMPLATES = {
     "apps/v1:Deployment",
@@ -26,22 +26,22 @@ _BASELINE_CAPABILITIES = {
     *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP"),
     *("NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
 }
-"""What the Pod Security Standard `baseline` lets a container add."""
+"""Capabilities that the Pod Security Standard `baseline` lets a container add."""
 _SECRET_NAMES = {"runnertoken", "runnerregistrationtoken", "accesskey", "secretkey"}
 
 
 class Rule(NamedTuple):
-    """A rule: `check` returns a line for each thing that is wrong."""
+    """A rule. `check` returns a line for each problem."""
 
     name: str
     description: str
     check: Callable[..., Iterator[str]]
     takes_namespaces: bool = False
-    """Whether `check` takes the namespaces that may be privileged, too."""
+    """Whether `check` also takes the namespaces in which pods may be privileged."""
 
 
 def _pod(kind: str, props: Properties) -> Properties | None:
-    """Return the spec of the pods that a resource makes."""
+    """Return the spec of the pods that a resource creates."""
     kind = kind.removeprefix("kubernetes:")
     spec: Any = props.get("spec") or {}
     if kind == "core/v1:Pod":
@@ -63,7 +63,7 @@ def _namespace(props: Properties) -> str:
 
 
 def _runner_config(kind: str, props: Properties) -> tuple[Properties, Properties] | None:
-    """Return the values of a release of the runner's chart, and its `[runners.kubernetes]`."""
+    """Return the Helm values of a runner's release, and its table `[runners.kubernetes]`."""
     values: Any = props.get("values") or {}
     runners = values.get("runners")
     if kind not in _RELEASES or not isinstance(runners, Mapping):
@@ -77,17 +77,17 @@ def _runner_config(kind: str, props: Properties) -> tuple[Properties, Properties
 
 
 def immutable_images(kind: str, props: Properties) -> Iterator[str]:
-    """Every image is pinned by its digest."""
-    if found := _runner_config(kind, props):
-        values, table = found
+    """Return the images that are not pinned by digest."""
+    if config := _runner_config(kind, props):
+        values, table = config
         image: Any = values.get("image") or {}
-        wanted = {"values.image.tag": image.get("tag")} if isinstance(image, Mapping) else {}
-        wanted |= {f"config.toml: {key}": table.get(key) for key in ("image", "helper_image")}
-        wanted |= {
+        references = {"values.image.tag": image.get("tag")} if isinstance(image, Mapping) else {}
+        references |= {f"config.toml: {key}": table.get(key) for key in ("image", "helper_image")}
+        references |= {
             f"config.toml: services[{n}].name": service.get("name")
             for n, service in enumerate(table.get("services") or [])
         }
-        for path, reference in wanted.items():
+        for path, reference in references.items():
             if reference and not _DIGEST.search(str(reference)):
                 yield f"{path}: '{reference}' can change; append its digest, '@sha256:…'"
     for container in _containers(_pod(kind, props) or {}):
@@ -106,11 +106,11 @@ def _may_be_privileged(namespace: str, namespaces: Sequence[str]) -> bool:
 def privilege(
     kind: str, props: Properties, namespaces: Sequence[str] = DOCKER_NAMESPACES
 ) -> Iterator[str]:
-    """Only a docker daemon is privileged, in a namespace of its own."""
+    """Return the privileges of pods outside the namespaces of the Docker daemons."""
     pod, namespace = _pod(kind, props), _namespace(props)
     fix = f"remove it, or move the pod to a namespace of the daemon's ({', '.join(namespaces)})"
-    if found := _runner_config(kind, props):
-        values, table = found
+    if config := _runner_config(kind, props):
+        values, table = config
         jobs = str(values["runners"].get("jobNamespace") or props.get("namespace"))
         contexts = {
             key: context for key, context in table.items() if key.endswith("_security_context")
@@ -139,7 +139,7 @@ def privilege(
 
 
 def public_buckets(kind: str, props: Properties) -> Iterator[str]:
-    """No bucket can be read by everybody."""
+    """Return the settings with which everybody could read a bucket."""
     if kind == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock":
         for key in (
             "blockPublicAcls",
@@ -175,20 +175,24 @@ def _statements(policy: Any) -> list[Mapping[str, Any]]:
 
 
 def buckets_without_a_block(resources: list[tuple[str, str, Properties]]) -> Iterator[str]:
-    """Every bucket of the stack has a public-access block; resources are type, name, properties."""
+    """Return the buckets of the stack that have no public-access block.
+
+    Args:
+        resources: Type, name and properties of each resource of the stack.
+    """
     blocked = {
         props.get("bucket") for kind, _, props in resources if kind.endswith("PublicAccessBlock")
     }
     for kind, name, props in resources:
         is_bucket = kind in {"aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2"}
         names = {props.get("bucket"), props.get("id")} - {None}
-        # In a preview a bucket's name may not be known yet: then a block in the stack will do.
+        # In a preview, a bucket's name may be unknown. Then any block in the stack is enough.
         if is_bucket and not (names & blocked if names else blocked):
             yield f"the bucket '{name}' has no BucketPublicAccessBlock; declare one for it"
 
 
 def plain_docker(kind: str, props: Properties) -> Iterator[str]:
-    """No docker daemon is reached, or listens, without TLS."""
+    """Return the Docker daemons that listen, or are used, without TLS."""
     fix = "use port 2376 with TLS on both sides"
     if kind == "kubernetes:core/v1:Service":
         for port in (props.get("spec") or {}).get("ports") or []:
@@ -226,7 +230,7 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def wildcards(kind: str, props: Properties) -> Iterator[str]:
-    """No role allows everything."""
+    """Return the roles that allow everything."""
     rules: list[Any] = []
     if re.fullmatch(r"kubernetes:rbac\.authorization\.k8s\.io/v1:(Cluster)?RoleBinding", kind):
         role = (props.get("roleRef") or {}).get("name")
@@ -250,17 +254,16 @@ def wildcards(kind: str, props: Properties) -> Iterator[str]:
 
 
 def limits(kind: str, props: Properties) -> Iterator[str]:
-    """Every container has limits."""
+    """Return the containers without limits."""
     for container in _containers(_pod(kind, props) or {}):
-        given = (container.get("resources") or {}).get("limits") or {}
-        missing = [name for name in ("cpu", "memory") if not given.get(name)]
+        bounds = (container.get("resources") or {}).get("limits") or {}
+        missing = " and ".join(name for name in ("cpu", "memory") if not bounds.get(name))
         if missing:
-            what = " and ".join(missing)
-            yield f"container '{container.get('name')}' has no limit of {what}; set it"
+            yield f"container '{container.get('name')}' has no limit of {missing}; set it"
 
 
 def secrets_in_values(kind: str, props: Properties) -> Iterator[str]:
-    """No secret is in a chart's values: Helm keeps them, and their history, in the cluster."""
+    """Return the secrets in a chart's values. Helm stores old and new values in the cluster."""
     if kind not in _RELEASES:
         return
     for path, text in _texts(props.get("values") or {}):

@@ -1,1 +1,1 @@
-"""Settings of the stacks: one file an environment, and the loader that reads them."""
+"""Settings of the stacks: one file per environment, and the loader that reads them."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from pulumi.runtime.rpc import UNKNOWN
 
 from lab.paths import BIN, CACHE
 
@@ -22,6 +23,8 @@ RENDERED = CACHE / "rendered-configs"
 
 def record(values: dict[str, Any]) -> None:
     """Keep the config.toml template of a release's Helm values."""
+    if values["runners"]["config"] == UNKNOWN:
+        return
     text = values["runners"]["config"].replace('{{ "{{" }}', "{{")
     RENDERED.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,110 +1,99 @@
 """Pulumi components that keep docker builds warm on GitLab runners with the Kubernetes executor."""
 
-from ._meta import VERSION as __version__
-from ._monitoring import MonitoringArgs
-from ._validation import ArgsError
-from .buildkit_daemon import BuildKitDaemon, BuildKitDaemonArgs, BuildKitOptionsArgs
-from .external_cache import (
+from .arguments import (
+    BuildKitArgs,
+    BuildKitDaemonArgs,
+    CacheArgs,
+    ChartArgs,
+    DockerArgs,
+    ExternalArgs,
     ExternalAzureArgs,
-    ExternalCache,
     ExternalCacheArgs,
-    ExternalCacheOptionsArgs,
     ExternalGcsArgs,
     ExternalS3Args,
-)
-from .gitlab_runner import (
-    CacheType,
-    ChartArgs,
     ExternalSecretArgs,
-    GitLabRunner,
+    FleetArgs,
     GitLabRunnerArgs,
-    PullPolicy,
+    MinioArgs,
+    MinioCacheArgs,
+    MirrorArgs,
+    MonitoringArgs,
+    NamespacesArgs,
+    NetworkArgs,
+    RegistryMirrorArgs,
     ResourcesArgs,
+    RunnerArgs,
     RunnerBuildKitArgs,
     RunnerCacheArgs,
     RunnerDockerArgs,
     RunnerMirrorArgs,
-    RunnerOptionsArgs,
-    SecretStoreKind,
-    SpotNodes,
-)
-from .minio_cache import MinioCache, MinioCacheArgs, MinioEngine, MinioOptionsArgs
-from .registry_mirror import RegistryMirror, RegistryMirrorArgs, RegistryMirrorOptionsArgs
-from .runner_platform import (
-    CacheBackend,
-    CacheSettingsArgs,
-    FleetArgs,
-    NamespacesArgs,
-    NetworkArgs,
-    RunnerPlatform,
     RunnerPlatformArgs,
+    S3Args,
+    S3CacheArgs,
+    SharedDockerDaemonArgs,
     ZoneArgs,
 )
-from .s3_cache import S3Cache, S3CacheArgs, S3Identity, S3OptionsArgs
-from .shared_docker_daemon import (
-    DaemonIsolation,
-    DockerOptionsArgs,
-    SharedDockerDaemon,
-    SharedDockerDaemonArgs,
-)
-
-COMPONENTS = [
-    BuildKitDaemon,
-    ExternalCache,
-    GitLabRunner,
-    MinioCache,
-    RegistryMirror,
-    RunnerPlatform,
-    S3Cache,
-    SharedDockerDaemon,
-]
-"""What the plugin serves."""
+from .cache.external import ExternalCache
+from .cache.minio import MinioCache
+from .cache.s3 import S3Cache
+from .cache.settings import MinioEngine, S3Identity
+from .components import COMPONENTS
+from .daemon.buildkit import BuildKitDaemon
+from .daemon.docker import SharedDockerDaemon
+from .daemon.settings import DaemonIsolation
+from .meta import VERSION as __version__
+from .mirror.component import RegistryMirror
+from .platform.component import RunnerPlatform
+from .platform.settings import CacheBackend
+from .runner.component import GitLabRunner
+from .runner.settings import CacheType, PullPolicy, SecretStoreKind, SpotNodes
+from .validation.messages import ArgsError
 
 __all__ = [
     "COMPONENTS",
     "ArgsError",
+    "BuildKitArgs",
     "BuildKitDaemon",
     "BuildKitDaemonArgs",
-    "BuildKitOptionsArgs",
+    "CacheArgs",
     "CacheBackend",
-    "CacheSettingsArgs",
     "CacheType",
     "ChartArgs",
     "DaemonIsolation",
-    "DockerOptionsArgs",
+    "DockerArgs",
+    "ExternalArgs",
     "ExternalAzureArgs",
     "ExternalCache",
     "ExternalCacheArgs",
-    "ExternalCacheOptionsArgs",
     "ExternalGcsArgs",
     "ExternalS3Args",
     "ExternalSecretArgs",
     "FleetArgs",
     "GitLabRunner",
     "GitLabRunnerArgs",
+    "MinioArgs",
     "MinioCache",
     "MinioCacheArgs",
     "MinioEngine",
-    "MinioOptionsArgs",
+    "MirrorArgs",
     "MonitoringArgs",
     "NamespacesArgs",
     "NetworkArgs",
     "PullPolicy",
     "RegistryMirror",
     "RegistryMirrorArgs",
-    "RegistryMirrorOptionsArgs",
     "ResourcesArgs",
+    "RunnerArgs",
     "RunnerBuildKitArgs",
     "RunnerCacheArgs",
     "RunnerDockerArgs",
     "RunnerMirrorArgs",
-    "RunnerOptionsArgs",
     "RunnerPlatform",
     "RunnerPlatformArgs",
+    "S3Args",
     "S3Cache",
     "S3CacheArgs",
     "S3Identity",
-    "S3OptionsArgs",
     "SecretStoreKind",
     "SharedDockerDaemon",
     "SharedDockerDaemonArgs",

@@ -24,7 +24,7 @@ partners = RunnerPlatform(
             "runner": "partners-runner",
             "jobs": "partners-runner-jobs",
             "cache": "partners-runner-cache",
-            "docker": "partners-runner-docker",
+            "daemon": "partners-runner-docker",
         },
     },
 )

@@ -39,7 +39,7 @@ def deployed(name: str, folder: Path) -> Iterator[None]:
                 "gitlab_url": gitlab.URL,
                 "runner_token": pulumi.Output.secret(gitlab.runner_token(name)),
                 "runner": settings(),
-                "cache": {"backend": "none"},  # type: ignore[typeddict-item]
+                "cache": {"backend": "none"},
                 "namespaces": {"runner": f"{name}-runner", "jobs": f"{name}-jobs"},
                 "network": {"allow_insecure_gitlab_url": True, "egress_cidrs": ["10.0.0.0/8"]},
             },

@@ -60,7 +60,7 @@ def _program() -> None:
             "gitlab_url": gitlab.URL,
             "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
             "runner": runners.settings(),
-            "cache": {"backend": "none"},  # type: ignore[typeddict-item]
+            "cache": {"backend": "none"},
             "buildkit_daemon": {
                 "image": images.reference("buildkit"),
                 "volume_size": "5Gi",
@@ -68,7 +68,7 @@ def _program() -> None:
                 "termination_grace_period_seconds": 30,
                 "resources": {"cpu_request": "100m", "memory_request": "256Mi"},
             },
-            "namespaces": {"runner": RUNNER, "jobs": JOBS, "docker": DAEMON},
+            "namespaces": {"runner": RUNNER, "jobs": JOBS, "daemon": DAEMON},
             "network": {"allow_insecure_gitlab_url": True, "egress_cidrs": ["10.0.0.0/8"]},
             "allow_volume_deletion": True,
         },

@@ -16,7 +16,7 @@ from tests.e2e.test_faults import BASE, DOCKER, exec_in, scale, the_pod, uid, wa
 from tests.e2e.test_platform import PREFIX, Select, changed, get
 from tests.required import needs_lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 WAITS = "waiting for the shared daemon"
 END_SLEEP = """
 for process in /proc/[0-9]*; do

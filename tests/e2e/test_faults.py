@@ -36,7 +36,7 @@ from tests.e2e.held import Held, job
 from tests.e2e.test_platform import PREFIX, Select, changed, client_context, docker_version, get
 from tests.required import needs_lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 RUNNER, JOBS = "gitlab-runner", "gitlab-runner-jobs"
 CACHE, DOCKER = "gitlab-runner-cache", "gitlab-runner-docker"
 BASE = next(

@@ -14,7 +14,7 @@ from lab.chart_source import STAND_IN
 from tests.interrupted import Command
 from tests.required import needs_lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 NAMESPACE = "interrupted"
 
 

@@ -8,7 +8,7 @@ import pytest
 from lab import cluster
 from tests.required import needs_lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 NAMESPACE = "cni-leftover-of-a-test"
 LINK = "leftover0"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s._values import RBAC_RULES
+from gitlab_runner_k8s.runner.helm_values import RBAC_RULES
 
 from lab import cluster, gitlab
 from lab.gitlab import Variable

@@ -12,7 +12,7 @@ from tests.e2e import runners
 from tests.e2e.held import Held, job
 from tests.e2e.test_faults import the_pod
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 NAME = "outage"
 RUNNER = f"{NAME}-runner"
 SECONDS = 600

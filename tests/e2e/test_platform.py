@@ -23,7 +23,7 @@ from tests.e2e import denied
 from tests.required import needs_lab
 from tests.upgrade.record import secret_texts
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 NAMESPACES = ("gitlab-runner", "gitlab-runner-jobs", "gitlab-runner-cache", "gitlab-runner-docker")
 PREFIX = f"{up.PROJECT}:"
 Select = Callable[..., auto.Stack]

@@ -51,7 +51,7 @@ class Platform:
                 "gitlab_url": gitlab.URL,
                 "runner_token": pulumi.Output.secret(gitlab.runner_token(NAME)),
                 "runner": runners.settings(),
-                "cache": {"backend": "none"},  # type: ignore[typeddict-item]
+                "cache": {"backend": "none"},
                 "docker_daemon": {
                     "replicas": self.replicas,
                     "image": images.reference("docker"),
@@ -61,7 +61,7 @@ class Platform:
                     "termination_grace_period_seconds": 120,
                     "resources": {"cpu_request": "50m", "memory_request": "128Mi"},
                 },
-                "namespaces": {"runner": RUNNER, "jobs": JOBS, "docker": DAEMON},
+                "namespaces": {"runner": RUNNER, "jobs": JOBS, "daemon": DAEMON},
                 "network": {"allow_insecure_gitlab_url": True, "egress_cidrs": ["10.0.0.0/8"]},
                 "allow_volume_deletion": True,
             },

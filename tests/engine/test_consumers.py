@@ -211,14 +211,14 @@ def test_the_yaml_example_runs_on_the_lab(tmp_path: Path) -> None:
             }
         },
         "dockerDaemon": daemon(),
-        "namespaces": {name: f"yaml-{name}" for name in ("runner", "jobs", "cache", "docker")},
+        "namespaces": {name: f"yaml-{name}" for name in ("runner", "jobs", "cache", "daemon")},
         "network": INSECURE | EGRESS,
         "allowVolumeDeletion": True,
     }
     # JSON is YAML without aliases, which Pulumi refuses.
     path.write_text(json.dumps(project))
     with deployed(tmp_path):
-        running("yaml-runner", "yaml-docker")
+        running("yaml-runner", "yaml-daemon")
         assert ready("yaml-cache", "statefulset") == [1]
     names = [item["metadata"]["name"] for item in objects("namespace")]
     assert not [name for name in names if name.startswith("yaml-")]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from generate.schema import GOLDEN, api
 from lab import engine
 from lab.paths import ROOT
 from tests.harness import token
-from tests.schema import GOLDEN, api
 
 pytestmark = pytest.mark.engine
 

@@ -1,7 +1,7 @@
 """Every kind of bad input, as constructor arguments and in a stack's file.
 
 Each is refused with its path, the rule and a fix, together with whatever else is wrong, and
-nothing is registered. The kinds are numbered B1 to B33.
+nothing is registered.
 """
 
 import json
@@ -22,7 +22,9 @@ from gitlab_runner_k8s import (
     S3Cache,
     SharedDockerDaemon,
 )
-from gitlab_runner_k8s._validation import camel
+from gitlab_runner_k8s.validation.messages import camel
+from pulumi.output import UNKNOWN
+from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_VALUE
 
 from stacks import settings
 from tests.harness import deploy, token
@@ -65,25 +67,34 @@ def kubernetes(text: str) -> dict[str, Any]:
 NONE = object()
 # Kind, what is wrong, the path in the message (snake_case), and a word of the rule or the fix.
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
-    ("B1", {"token_secret_name": NONE}, "exactly one of runner_token", "got none"),
-    ("B2", {"runner_token": token()}, "exactly one of runner_token", "and token_secret_name"),
+    ("no token", {"token_secret_name": NONE}, "exactly one of runner_token", "got none"),
+    (
+        "several tokens",
+        {"runner_token": token()},
+        "exactly one of runner_token",
+        "and token_secret_name",
+    ),
     *[
         (kind, {"token_secret_name": NONE, "runner_token": text}, "runner_token:", word)
         for kind, text, word in (
-            ("B3", "GR1348941abcdefghijklmnopqrst", "use its glrt- token"),
-            ("B4", "glpat-abcdefghijklmnopqrstuvwx", "personal access token"),
-            ("B4", "glcbt-abcdefghijklmnopqrstuvwx", "job token"),
-            ("B4", "gldt-abcdefghijklmnopqrstuvwxyz", "deploy token"),
-            ("B4", "glptt-abcdefghijklmnopqrstuvwxy", "trigger token"),
-            ("B4", "glagent-abcdefghijklmnopqrstuv", "agent token"),
-            ("B5", "glrtr-abcdefghijklmnopqrstuvwxyz", "registration token"),
-            ("B6", "glrt-abcdefghijklmnopqrstuvwxyz\n", "line break"),
-            ("B6", "glrt-abcdefghijkl mnopqrstuvwxyz", "at least 20 characters"),
-            ("B6", "glrt-short", "at least 20 characters"),
+            ("registration token", "GR1348941abcdefghijklmnopqrst", "use its glrt- token"),
+            ("token of another kind", "glpat-abcdefghijklmnopqrstuvwx", "personal access token"),
+            ("token of another kind", "glcbt-abcdefghijklmnopqrstuvwx", "job token"),
+            ("token of another kind", "gldt-abcdefghijklmnopqrstuvwxyz", "deploy token"),
+            ("token of another kind", "glptt-abcdefghijklmnopqrstuvwxy", "trigger token"),
+            ("token of another kind", "glagent-abcdefghijklmnopqrstuv", "agent token"),
+            (
+                "token of a registered runner",
+                "glrtr-abcdefghijklmnopqrstuvwxyz",
+                "registration token",
+            ),
+            ("malformed token", "glrt-abcdefghijklmnopqrstuvwxyz\n", "line break"),
+            ("malformed token", "glrt-abcdefghijkl mnopqrstuvwxyz", "at least 20 characters"),
+            ("malformed token", "glrt-short", "at least 20 characters"),
         )
     ],
     *[
-        ("B8", {"gitlab_url": text}, "gitlab_url", word)
+        ("address of GitLab", {"gitlab_url": text}, "gitlab_url", word)
         for text, word in (
             ("gitlab.example.com", "https"),
             ("https://user:pass@gitlab.example.com", "remove 'user:password@'"),
@@ -94,12 +105,17 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B9", runner(concurrent=value), "runner.concurrent:", "must be")
+        ("request concurrency", runner(concurrent=value), "runner.concurrent:", "must be")
         for value in (0, -1, True, "10", 100_000)
     ],
-    ("B9", runner(request_concurrency=11), "runner: request_concurrency (11)", "lower it"),
+    (
+        "request concurrency",
+        runner(request_concurrency=11),
+        "runner: request_concurrency (11)",
+        "lower it",
+    ),
     *[
-        ("B10", s3(bucket_name=text), "cache.s3.bucket_name:", word)
+        ("bucket", s3(bucket_name=text), "cache.s3.bucket_name:", word)
         for text, word in (
             ("ab", "3 to 63"),
             ("a" * 64, "3 to 63"),
@@ -116,15 +132,15 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ("with.dots", "dots"),
         )
     ],
-    ("B11", s3(region="Frankfurt"), "cache.s3.region:", "AWS region"),
+    ("region", s3(region="Frankfurt"), "cache.s3.region:", "AWS region"),
     (
-        "B11",
+        "region",
         {"cache": {"backend": "s3", "s3": {"oidc_provider_arn": PROVIDER}}},
         "cache.s3.region:",
         "is required",
     ),
     (
-        "B12",
+        "identity",
         {
             "cache": {
                 "backend": "external",
@@ -135,7 +151,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "set both",
     ),
     (
-        "B12",
+        "identity",
         {
             "cache": {
                 "backend": "external",
@@ -151,18 +167,18 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "cache.external.s3: only one of",
         "remove all but one",
     ),
-    ("B13", s3(kms_key_arn="alias/mine"), "cache.s3.kms_key_arn:", "must be an ARN"),
-    ("B13", s3(oidc_provider_arn="arn:aws:s3:::x"), "cache.s3.oidc_provider_arn:", "ARN"),
+    ("ARN", s3(kms_key_arn="alias/mine"), "cache.s3.kms_key_arn:", "must be an ARN"),
+    ("ARN", s3(oidc_provider_arn="arn:aws:s3:::x"), "cache.s3.oidc_provider_arn:", "ARN"),
     (
-        "B14",
+        "cache backend",
         {"cache": {"backend": "s3", "s3": S3, "minio": {}}},
         "cache: minio is set and backend is 's3'",
         "remove minio",
     ),
-    ("B14", {"cache": {"backend": "minio", "s3": S3}}, "cache: s3 is set", "remove s3"),
-    ("B14", {"cache": {"backend": "nfs"}}, "cache.backend:", "'minio', 's3'"),
+    ("cache backend", {"cache": {"backend": "minio", "s3": S3}}, "cache: s3 is set", "remove s3"),
+    ("cache backend", {"cache": {"backend": "nfs"}}, "cache.backend:", "'minio', 's3'"),
     *[
-        ("B15", minio(volume_size=text), "cache.minio.volume_size:", word)
+        ("quantity", minio(volume_size=text), "cache.minio.volume_size:", word)
         for text, word in (
             ("10G i", "quantity"),
             ("-1Gi", "quantity"),
@@ -172,14 +188,14 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     (
-        "B15",
+        "quantity",
         runner(job_resources={"cpu_request": "100Mb"}),
         "runner.job_resources.cpu_request:",
         "quantity",
     ),
     *[
         (
-            "B16",
+            "limit below request",
             runner(job_resources={f"{kind}_request": "2Gi", f"{kind}_limit": "1Gi"}),
             f"runner.job_resources: {kind}_request (2Gi)",
             "lower it",
@@ -187,30 +203,30 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         for kind in ("memory", "ephemeral_storage")
     ],
     (
-        "B16",
+        "limit below request",
         runner(job_resources={"cpu_request": "2", "cpu_limit": "1"}),
         "runner.job_resources: cpu_request (2)",
         "lower it",
     ),
-    ("B18", minio(access_mode="ReadWriteMany"), "cache.minio.access_mode:", "unknown key"),
-    ("B18", minio(storage_class_name="Not A Class"), "cache.minio.storage_class_name:", "DNS"),
-    ("B19", daemon(tls=False), "docker_daemon.tls:", "unknown key"),
-    ("B19", daemon(port=2375), "docker_daemon.port:", "unknown key"),
+    ("volume", minio(access_mode="ReadWriteMany"), "cache.minio.access_mode:", "unknown key"),
+    ("volume", minio(storage_class_name="Not A Class"), "cache.minio.storage_class_name:", "DNS"),
+    ("no TLS", daemon(tls=False), "docker_daemon.tls:", "unknown key"),
+    ("no TLS", daemon(port=2375), "docker_daemon.port:", "unknown key"),
     (
-        "B19",
+        "no TLS",
         runner(environment={"DOCKER_TLS_CERTDIR": ""}),
         "runner: environment.DOCKER_TLS_CERTDIR",
         "must not be set",
     ),
     (
-        "B21",
+        "privileged jobs",
         {**daemon(), **runner(enable_privileged_jobs=True)},
         "runner.enable_privileged_jobs must be off",
         "remove it",
     ),
     *[
         (
-            "B21",
+            "privileged jobs",
             {
                 **daemon(),
                 **kubernetes(f"{key}_overwrite_allowed = {value}"),
@@ -228,7 +244,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B20", daemon(isolation="rootless", **options), f"docker_daemon{path}", word)
+        ("isolation", daemon(isolation="rootless", **options), f"docker_daemon{path}", word)
         for options, path, word in (
             ({"data_root": "/var/lib/docker"}, ".data_root:", "unknown key"),
             ({"userns_remap": "default"}, ".userns_remap:", "unknown key"),
@@ -246,21 +262,21 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     (
-        "B20",
+        "isolation",
         daemon(image=f"docker.io/library/docker:29.8.1-dind-rootless{DIGEST}"),
         "docker_daemon: image (29.8.1-dind-rootless)",
         "isolation 'privileged'",
     ),
-    ("B20", daemon(isolation="none"), "docker_daemon.isolation:", "must be"),
+    ("isolation", daemon(isolation="none"), "docker_daemon.isolation:", "must be"),
     (
-        "B22",
+        "node selector",
         {"docker_daemon": {"isolation": "rootless"}},
         "docker_daemon: node_selector",
         "though the daemon is not root",
     ),
-    ("B22", {"docker_daemon": {}}, "docker_daemon: node_selector", "accept_shared_nodes"),
+    ("node selector", {"docker_daemon": {}}, "docker_daemon: node_selector", "accept_shared_nodes"),
     *[
-        ("B31", daemon(**{field: value}), f"docker_daemon.{field}:", word)
+        ("seconds and replicas", daemon(**{field: value}), f"docker_daemon.{field}:", word)
         for field, value, word in (
             ("prune_keep_hours", 0, "must be"),
             ("prune_keep_hours", 87601, "must be"),
@@ -272,7 +288,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B31", daemon(**options), "docker_daemon: prune_above_percent", "build_cache_percent (")
+        (
+            "seconds and replicas",
+            daemon(**options),
+            "docker_daemon: prune_above_percent",
+            "build_cache_percent (",
+        )
         for options in (
             {"build_cache_percent": 80},
             {"prune_above_percent": 70},
@@ -280,56 +301,61 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     (
-        "B23",
-        {"zones": {"a": {"docker_namespace": "x"}, "b": {"docker_namespace": "x"}}},
-        "zones.b.docker_namespace must differ from zones.a.docker_namespace",
+        "zones",
+        {"zones": {"a": {"daemon_namespace": "x"}, "b": {"daemon_namespace": "x"}}},
+        "zones.b.daemon_namespace must differ from zones.a.daemon_namespace",
         "rename it",
     ),
-    ("B23", {"zones": {"Prod": {}}}, "zones.Prod:", "DNS-1123 label"),
+    ("zones", {"zones": {"Prod": {}}}, "zones.Prod:", "DNS-1123 label"),
     (
-        "B24",
+        "certificates",
         daemon(certificate_validity_hours=48, certificate_renewal_hours=48),
         "docker_daemon: certificate_renewal_hours (48)",
         "lower it",
     ),
     (
-        "B24",
+        "certificates",
         daemon(certificate_validity_hours=20000),
         "docker_daemon: certificate_validity_hours",
         "825 days",
     ),
     (
-        "B24",
+        "certificates",
         daemon(certificate_validity_hours=12, certificate_renewal_hours=1),
         "docker_daemon: certificate_validity_hours",
         "from 24",
     ),
     (
-        "B24",
+        "certificates",
         daemon(certificate_validity_hours=2160, ca_validity_hours=2000),
         "docker_daemon: certificate_validity_hours must be less",
         "ca_validity_hours",
     ),
-    ("B26", {"namespaces": {"jobs": "Jobs_1"}}, "namespaces.jobs:", "DNS-1123"),
+    ("namespaces", {"namespaces": {"jobs": "Jobs_1"}}, "namespaces.jobs:", "DNS-1123"),
     *[
-        ("B26", wrong, f"{path}:", "must be a namespace of its own")
+        ("namespaces", wrong, f"{path}:", "must be a namespace of its own")
         for wrong, path in (
             ({"namespaces": {"jobs": "default"}}, "namespaces.jobs"),
             ({"namespaces": {"runner": "kube-system"}}, "namespaces.runner"),
             ({"zones": {"a": {"job_namespace": "kube-system"}}}, "zones.a.job_namespace"),
-            ({"zones": {"a": {"docker_namespace": "default"}}}, "zones.a.docker_namespace"),
+            ({"zones": {"a": {"daemon_namespace": "default"}}}, "zones.a.daemon_namespace"),
         )
     ],
     (
-        "B26",
-        {"namespaces": {"docker": "same", "jobs": "same"}},
+        "namespaces",
+        {"namespaces": {"daemon": "same", "jobs": "same"}},
         "namespaces: the namespaces must differ",
         "rename",
     ),
-    ("B27", runner(concurent=1), "runner.concurent: unknown key", "did you mean 'concurrent'?"),
-    ("B27", {"docker_deamon": {}}, "docker_deamon: unknown key", "did you mean"),
+    (
+        "unknown key",
+        runner(concurent=1),
+        "runner.concurent: unknown key",
+        "did you mean 'concurrent'?",
+    ),
+    ("unknown key", {"docker_deamon": {}}, "docker_deamon: unknown key", "did you mean"),
     *[
-        ("B28", extra(text), f"runner.extra_config: {path}", word)
+        ("extra config", extra(text), f"runner.extra_config: {path}", word)
         for text, path, word in (
             ("[[runners]", "must be TOML", "correct the syntax"),
             ("[[runners]]\n[[runners]]", "must be exactly one", "takes one"),
@@ -359,7 +385,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B29", runner(default_image=text), "runner.default_image:", word)
+        ("image", runner(default_image=text), "runner.default_image:", word)
         for text, word in (
             ("docker.io/library/docker", "by digest"),
             ("docker.io/library/docker:29", "by digest"),
@@ -369,7 +395,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     (
-        "B29",
+        "image",
         runner(
             helper_image="registry.gitlab.com/gitlab-org/gitlab-runner/gitlab-runner-helper"
             f":x86_64-v18.0.0{DIGEST}"
@@ -378,46 +404,56 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "remove helper_image",
     ),
     (
-        "B29",
+        "image",
         daemon(image=f"docker.io/library/docker:28.5.2-dind{DIGEST}"),
         "docker_daemon.image:",
         "29.3.1",
     ),
     (
-        "B29",
+        "image",
         minio(image=f"docker.io/minio/minio:RELEASE.2025-09-07T16-13-09Z{DIGEST}"),
         "cache.minio.image:",
         "cannot be pulled",
     ),
-    ("B30", runner(chart={"version": "^0.92"}), "runner.chart.version:", "exact version"),
-    ("B30", runner(chart={"version": "0.80.0"}), "runner.chart.version:", "or newer"),
+    ("chart", runner(chart={"version": "^0.92"}), "runner.chart.version:", "exact version"),
+    ("chart", runner(chart={"version": "0.80.0"}), "runner.chart.version:", "or newer"),
     (
-        "B31",
+        "seconds and replicas",
         runner(poll_timeout_seconds=7200),
         "runner: poll_timeout_seconds (7200)",
         "lower it",
     ),
     (
-        "B31",
+        "seconds and replicas",
         runner(maximum_job_timeout_seconds="1hr"),
         "runner.maximum_job_timeout_seconds:",
         "whole",
     ),
-    ("B31", runner(check_interval_seconds=-1), "runner.check_interval_seconds:", "must be"),
-    ("B31", runner(daemon_wait_seconds=3601), "runner.daemon_wait_seconds:", "must be"),
+    (
+        "seconds and replicas",
+        runner(check_interval_seconds=-1),
+        "runner.check_interval_seconds:",
+        "must be",
+    ),
+    (
+        "seconds and replicas",
+        runner(daemon_wait_seconds=3601),
+        "runner.daemon_wait_seconds:",
+        "must be",
+    ),
     *[
-        ("B31", daemon(replicas=value), "docker_daemon.replicas:", "must be")
+        ("seconds and replicas", daemon(replicas=value), "docker_daemon.replicas:", "must be")
         for value in (0, 17, -1)
     ],
     (
-        "B31",
+        "seconds and replicas",
         daemon(replicas=2) | runner(extra_config='[[runners]]\nshell = "pwsh"\n'),
         "runner.extra_config must not set another shell",
         "set replicas to 1",
     ),
     *[
         (
-            "B31",
+            "seconds and replicas",
             daemon(termination_grace_period_seconds=seconds),
             "docker_daemon: termination_grace_period_seconds must be from 30 to 86400",
             "20 of them are left",
@@ -426,7 +462,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     *[
         (
-            "B32",
+            "path of the node",
             extra(
                 "[[runners]]\n[[runners.kubernetes.volumes.host_path]]\n"
                 f'name = "v"\nmount_path = "/v"\nhost_path = "{path}"'
@@ -443,7 +479,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     # Privilege by another name.
     *[
         (
-            "B21",
+            "privileged jobs",
             {**daemon(), **kubernetes(text)},
             f"runner.extra_config must not set {key}",
             "no privilege of their own",
@@ -475,7 +511,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     *[
         (
-            "B19",
+            "no TLS",
             kubernetes(f"[[runners.kubernetes.services]]\nname = 'docker:dind'\n{text}"),
             "runner.extra_config: kubernetes.services[0]: must not be a docker daemon without TLS",
             "remove the port 2375",
@@ -488,7 +524,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     # The types and tables of `extra_config`.
     *[
-        ("B28", extra(f"[[runners]]\n{text}"), f"runner.extra_config: {path}:", word)
+        ("extra config", extra(f"[[runners]]\n{text}"), f"runner.extra_config: {path}:", word)
         for text, path, word in (
             ('limit = "a"', "limit", "whole number"),
             ("limit = -1", "limit", "greater than or equal to 0"),
@@ -499,7 +535,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B28", kubernetes(text), f"runner.extra_config: kubernetes.{path}:", word)
+        ("extra config", kubernetes(text), f"runner.extra_config: kubernetes.{path}:", word)
         for text, path, word in (
             ('volumes = "x"', "volumes", "must be a map"),
             ("volumes = {host_path = 5}", "volumes.host_path", "must be a list"),
@@ -515,27 +551,52 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ("suspend_pvc_size = '10G i'", "suspend_pvc_size", "quantity"),
         )
     ],
-    ("B28", extra('runners = "x"'), "runner.extra_config: must be exactly one", "takes one"),
-    ("B28", extra('runners = ["x"]'), "runner.extra_config: must be exactly one", "takes one"),
+    (
+        "extra config",
+        extra('runners = "x"'),
+        "runner.extra_config: must be exactly one",
+        "takes one",
+    ),
+    (
+        "extra config",
+        extra('runners = ["x"]'),
+        "runner.extra_config: must be exactly one",
+        "takes one",
+    ),
     # Variables of jobs.
     *[
         (
-            "B28",
+            "extra config",
             runner(environment={key: "x"}),
             f"runner: environment.{key} must not be set here",
             "masked CI/CD variable",
         )
         for key in ("npm_token", "my_password", "AWS_ACCESS_KEY_ID", "docker_host")
     ],
-    ("B28", runner(environment={"A": token()}), "runner.environment.A:", "token or a password"),
-    ("B28", runner(environment={"A": "https://u:p@x"}), "runner.environment.A:", "password"),
+    (
+        "extra config",
+        runner(environment={"A": token()}),
+        "runner.environment.A:",
+        "token or a password",
+    ),
+    (
+        "extra config",
+        runner(environment={"A": "https://u:p@x"}),
+        "runner.environment.A:",
+        "password",
+    ),
     *[
-        ("B33", runner(environment={"A": value}), "runner.environment.A:", "must be a string")
+        (
+            "labels and types",
+            runner(environment={"A": value}),
+            "runner.environment.A:",
+            "must be a string",
+        )
         for value in (None, 5, True, ["x"], {"b": 1})
     ],
     *[
         (
-            "B31",
+            "seconds and replicas",
             runner(feature_flags={flag: False}),
             f"runner: feature_flags.{flag} must not be switched off",
             "remove it",
@@ -544,7 +605,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     # Parts that contradict each other.
     (
-        "B14",
+        "cache backend",
         {**minio(engine="seaweedfs"), "network": {"enable_policies": False}},
         "network.enable_policies must be on",
         "another engine",
@@ -557,12 +618,17 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             word,
         )
         for kind, store, path, word in (
-            ("B11", {}, "region must be set for a bucket on AWS", "set it"),
-            ("B11", {"region": "Frankfurt"}, "region: must be an AWS region", "eu-central-1"),
-            ("B12", {"region": "eu-west-1", "insecure": True}, "insecure is only", "remove it"),
-            ("B12", {"server_address": "s:9000"}, "server_address needs an access key", "set"),
+            ("region", {}, "region must be set for a bucket on AWS", "set it"),
+            ("region", {"region": "Frankfurt"}, "region: must be an AWS region", "eu-central-1"),
             (
-                "B12",
+                "identity",
+                {"region": "eu-west-1", "insecure": True},
+                "insecure is only",
+                "remove it",
+            ),
+            ("identity", {"server_address": "s:9000"}, "server_address needs an access key", "set"),
+            (
+                "identity",
                 {
                     "server_address": "s:9000",
                     "credentials_secret_name": "keys",
@@ -574,7 +640,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     (
-        "B2",
+        "several tokens",
         {
             "token_secret_name": NONE,
             "fleets": {"a": {"token_secret_name": "t"}, "b": {"token_secret_name": "t"}},
@@ -582,16 +648,21 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "fleets.b.token_secret_name must differ from fleets.a.token_secret_name",
         "create one for each",
     ),
-    ("B2", {"token_secret_name": "glrt-abcdefghijklmnopqrstuv"}, "token_secret_name:", "a token"),
     (
-        "B27",
+        "several tokens",
+        {"token_secret_name": "glrt-abcdefghijklmnopqrstuv"},
+        "token_secret_name:",
+        "a token",
+    ),
+    (
+        "unknown key",
         {"token_secret_name": NONE, "fleets": {"runner": {"token_secret_nam": "t"}}},
         "fleets.runner.token_secret_nam: unknown key",
         "did you mean 'token_secret_name'?",
     ),
     *[
         (
-            "B23",
+            "zones",
             {
                 "token_secret_name": NONE,
                 "fleets": {fleet: {"token_secret_name": "t"}},
@@ -605,7 +676,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     # Text by its own grammar: ASCII, no patterns, no templates.
     *[
-        ("B8", {"gitlab_url": text}, "gitlab_url:", "https")
+        ("address of GitLab", {"gitlab_url": text}, "gitlab_url:", "https")
         for text in (
             "https://{{.Values.x}}.com",
             "https://gitlab.example.com/{{x}}",
@@ -617,7 +688,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B13", s3(**{field: arn}), f"cache.s3.{field}:", "without '*'")
+        ("ARN", s3(**{field: arn}), f"cache.s3.{field}:", "without '*'")
         for field, arn in (
             ("kms_key_arn", "arn:aws:kms:eu-central-1:123456789012:key/*"),
             ("existing_role_arn", "arn:aws:iam::123456789012:role/*"),
@@ -627,14 +698,14 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ("oidc_provider_arn", "arn:aws-mars:iam::123456789012:oidc-provider/x"),
         )
     ],
-    ("B11", s3(region="xx-yy-zz-1"), "cache.s3.region:", "AWS region"),
-    ("B11", s3(region="eu-central-１"), "cache.s3.region:", "AWS region"),
-    ("B30", runner(chart={"version": "０.９２.２"}), "runner.chart.version:", "exact version"),
-    ("B30", runner(chart={"chart": " "}), "runner.chart.chart:", "a chart's name"),
-    ("B30", runner(chart={"chart": "{{x}}"}), "runner.chart.chart:", "a chart's name"),
-    ("B30", runner(chart={"repository": "http://x"}), "runner.chart.repository:", "https"),
+    ("region", s3(region="xx-yy-zz-1"), "cache.s3.region:", "AWS region"),
+    ("region", s3(region="eu-central-１"), "cache.s3.region:", "AWS region"),
+    ("chart", runner(chart={"version": "０.９２.２"}), "runner.chart.version:", "exact version"),
+    ("chart", runner(chart={"chart": " "}), "runner.chart.chart:", "a chart's name"),
+    ("chart", runner(chart={"chart": "{{x}}"}), "runner.chart.chart:", "a chart's name"),
+    ("chart", runner(chart={"repository": "http://x"}), "runner.chart.repository:", "https"),
     *[
-        ("B29", runner(image=f"{text}{DIGEST}"), "runner.image:", "full reference")
+        ("image", runner(image=f"{text}{DIGEST}"), "runner.image:", "full reference")
         for text in (
             "docker.io/gitlab/gitlab-runner:é1",
             "docker.io:99999999/gitlab/gitlab-runner:v1",
@@ -643,11 +714,16 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         )
     ],
     *[
-        ("B26", {"network": {"cluster_domain": text}}, "network.cluster_domain:", "DNS domain")
+        (
+            "namespaces",
+            {"network": {"cluster_domain": text}},
+            "network.cluster_domain:",
+            "DNS domain",
+        )
         for text in ("cluster.local:53", "...", "Cluster.Local", "")
     ],
     *[
-        ("B26", {"network": {"egress_cidrs": [text]}}, "network.egress_cidrs[0]:", word)
+        ("namespaces", {"network": {"egress_cidrs": [text]}}, "network.egress_cidrs[0]:", word)
         for text, word in (
             ("10.0.0.0", "CIDR block"),
             ("999.1.1.1/99", "CIDR block"),
@@ -663,7 +739,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     *[
         (
-            "B26",
+            "namespaces",
             daemon(insecure_registries=[text]),
             "docker_daemon.insecure_registries[0]:",
             "host or host:port",
@@ -672,49 +748,74 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ],
     # Maps and lists by Kubernetes' and AWS's grammar.
     (
-        "B22",
+        "node selector",
         {"docker_daemon": {"node_selector": {"": ""}}},
         "docker_daemon.node_selector.:",
         "label",
     ),
     (
-        "B22",
+        "node selector",
         {"docker_daemon": {"node_selector": {"a b": "c"}}},
         "docker_daemon.node_selector.a b:",
         "label",
     ),
     (
-        "B33",
+        "labels and types",
         daemon(tolerations=[{"keyy": "a"}]),
         "docker_daemon.tolerations[0].keyy: unknown key",
         "did you mean 'key'?",
     ),
-    ("B33", daemon(tolerations=[{}]), "docker_daemon.tolerations[0]: key must be", "Exists"),
     (
-        "B33",
+        "labels and types",
+        daemon(tolerations=[{}]),
+        "docker_daemon.tolerations[0]: key must be",
+        "Exists",
+    ),
+    (
+        "labels and types",
         runner(manager_tolerations=[{"key": "a", "effect": "Never"}]),
         "runner.manager_tolerations[0].effect:",
         "'NoSchedule'",
     ),
     (
-        "B33",
+        "labels and types",
         runner(job_node_tolerations={"a b=c=d": "NoSchedule"}),
         "runner.job_node_tolerations.a b=c=d:",
         "must be a taint",
     ),
-    ("B33", runner(job_node_selector={"a": "b c"}), "runner.job_node_selector.a:", "label"),
     (
-        "B33",
+        "labels and types",
+        runner(job_node_selector={"a": "b c"}),
+        "runner.job_node_selector.a:",
+        "label",
+    ),
+    (
+        "labels and types",
         runner(job_pod_annotations={"bad key": "x"}),
         "runner.job_pod_annotations.bad key:",
         "label's name",
     ),
-    ("B33", {"monitoring": {"labels": {"bad!": "x"}}}, "monitoring.labels.bad!:", "label's name"),
-    ("B33", s3(tags={"a": None}), "cache.s3.tags.a:", "must be a string"),
-    ("B33", s3(tags={"aws:x": "y"}), "cache.s3.tags.aws:x:", "not beginning with 'aws:'"),
-    ("B33", runner(allowed_images=[" "]), "runner.allowed_images[0]:", "must not be empty"),
     (
-        "B33",
+        "labels and types",
+        {"monitoring": {"labels": {"bad!": "x"}}},
+        "monitoring.labels.bad!:",
+        "label's name",
+    ),
+    ("labels and types", s3(tags={"a": None}), "cache.s3.tags.a:", "must be a string"),
+    (
+        "labels and types",
+        s3(tags={"aws:x": "y"}),
+        "cache.s3.tags.aws:x:",
+        "not beginning with 'aws:'",
+    ),
+    (
+        "labels and types",
+        runner(allowed_images=[" "]),
+        "runner.allowed_images[0]:",
+        "must not be empty",
+    ),
+    (
+        "labels and types",
         {
             "cache": {
                 "backend": "external",
@@ -726,27 +827,32 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "cache.external.azure.client_id:",
         "a client id",
     ),
-    ("B15", minio(volume_size="9" * 40 + "Gi"), "cache.minio.volume_size:", "at most 64Ti"),
-    ("B15", minio(volume_size="1073741824000m"), "cache.minio.volume_size:", "whole bytes"),
-    ("B15", minio(volume_size="."), "cache.minio.volume_size:", "quantity"),
+    ("quantity", minio(volume_size="9" * 40 + "Gi"), "cache.minio.volume_size:", "at most 64Ti"),
+    ("quantity", minio(volume_size="1073741824000m"), "cache.minio.volume_size:", "whole bytes"),
+    ("quantity", minio(volume_size="."), "cache.minio.volume_size:", "quantity"),
     (
-        "B16",
+        "limit below request",
         minio(resources={"memory_request": "8Gi"}),
         "cache.minio.resources: memory_request (8Gi) must not exceed memory_limit (1Gi)",
         "a higher memory_limit",
     ),
     # Shapes.
     *[
-        ("B33", {key: value}, f"{key}:", "must be a map")
+        ("labels and types", {key: value}, f"{key}:", "must be a map")
         for key in ("fleets", "zones", "cache", "network", "namespaces")
         for value in (None, 5, [], ["a"], True)
     ],
-    ("B33", runner(tags=True), "runner.tags:", "must be a list"),
-    ("B33", runner(tags=[True]), "runner.tags[0]:", "must be a string"),
-    ("B33", runner(job_node_selector=["a"]), "runner.job_node_selector:", "must be a map"),
-    ("B33", {"runner": None}, "runner:", "must be a map"),
-    ("B33", runner(concurrent=10**30), "runner.concurrent:", "must be"),
-    ("B33", {"namespaces": {"jobs": "jоbs"}}, "namespaces.jobs:", "DNS-1123"),
+    ("labels and types", runner(tags=True), "runner.tags:", "must be a list"),
+    ("labels and types", runner(tags=[True]), "runner.tags[0]:", "must be a string"),
+    (
+        "labels and types",
+        runner(job_node_selector=["a"]),
+        "runner.job_node_selector:",
+        "must be a map",
+    ),
+    ("labels and types", {"runner": None}, "runner:", "must be a map"),
+    ("labels and types", runner(concurrent=10**30), "runner.concurrent:", "must be"),
+    ("labels and types", {"namespaces": {"jobs": "jоbs"}}, "namespaces.jobs:", "DNS-1123"),
 ]
 
 
@@ -1155,11 +1261,37 @@ def test_what_the_chart_reads_as_templates_comes_back_as_it_is() -> None:
 
 def test_values_that_are_not_known_yet_pass() -> None:
     def program() -> None:
-        unknown = pulumi.Output.from_input("https://gitlab.example.com").apply(lambda url: url)
+        unknown: Any = pulumi.Output.from_input(UNKNOWN)
         GitLabRunner("ok", {"gitlab_url": unknown, "token_secret_name": unknown})
 
-    values = deploy(program).one(":Release").plain["values"]
-    assert values["gitlabUrl"] == "https://gitlab.example.com"
+    values = deploy(program, preview=True).one(":Release").plain["values"]
+    assert values["gitlabUrl"] == UNKNOWN_VALUE
+    # What does not depend on them is known all the same.
+    assert values["concurrent"] == 10
+    assert 'namespace = "gitlab-runner-jobs"' in values["runners"]["config"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("gitlab_url", "http://gitlab.example.com", "gitlab_url must be https"),
+        ("runner_token", "glpat-abcdefghijklmnopqrstuvwx", "this is a personal access token"),
+        ("job_namespace", "kube-system", "must be a namespace of its own"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [pulumi.Output.from_input, pulumi.Output.secret])
+def test_a_known_output_is_judged_like_its_value(
+    name: str, value: str, word: str, wrap: Callable[[str], Any]
+) -> None:
+    def program() -> None:
+        output = {name: wrap(value)}
+        args: Any = {**RUNNER, "token_secret_name": None, "runner_token": token(), **output}
+        GitLabRunner("ci", args)
+
+    with pytest.raises(ArgsError, match=word) as caught:
+        deploy(program)
+    if wrap is pulumi.Output.secret:
+        assert value not in str(caught.value)
 
 
 def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
@@ -1172,7 +1304,7 @@ def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
     for value in ("canary", token()):
         with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret"):
             deploy(lambda value=value: made(pulumi.Output.secret(value)))  # type: ignore[misc]
-    with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret"):
+    with pytest.raises(ValueError, match=r"environment\.A: must not hold a token"):
         deploy(lambda: made(pulumi.Output.from_input(token())))
 
 
@@ -1243,7 +1375,7 @@ def test_bad_stack_files(kind: str, wrong: dict[str, Any], path: str, word: str)
     assert_told(caught.value, path, word)
 
 
-def test_a_token_in_plain_text_is_refused() -> None:  # B7: a file's alone
+def test_a_token_in_plain_text_is_refused() -> None:
     args = {**arguments({"token_secret_name": NONE}), "runner_token": token()}
     with pytest.raises(ArgsError) as caught:
         settings.parse({camel(key): str(value) for key, value in args.items()}, [], "bad")
@@ -1280,7 +1412,17 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     assert "glpat-abc" not in str(caught.value)
 
 
-def test_every_kind_is_here() -> None:
-    here = {int(kind[1:]) for kind, *_ in BAD} | {7}
-    # A smaller volume (B17) is seen by the cluster, the options of B25 do not exist.
-    assert set(range(1, 34)) - here <= {17, 25}
+def test_a_wrong_label_is_one_problem() -> None:
+    """Report E13: beside it, the nodes were said to be missing."""
+    args = arguments({"docker_daemon": {"node_selector": {"a/b": True}}})
+    problems = refused(lambda: RunnerPlatform("bad", args)).problems  # type: ignore[arg-type]
+    assert problems == ("docker_daemon.node_selector.a/b: must be a string, got True",)
+
+
+def test_the_users_own_keys_are_shown_as_they_wrote_them() -> None:
+    environment = {"MY_DEBUG_FLAG": 1, "my_debug_flag": 1}
+    with pytest.raises(ArgsError) as caught:
+        parse(arguments({"runner": {"environment": environment}, "fleets": {"my_fleet": {}}}))
+    for path in ("runner.environment.MY_DEBUG_FLAG:", "runner.environment.my_debug_flag:"):
+        assert any(problem.startswith(path) for problem in caught.value.problems), caught.value
+    assert any("fleets.my_fleet" in problem for problem in caught.value.problems)

@@ -3,17 +3,15 @@
 import subprocess
 import tomllib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon, _pins
-from gitlab_runner_k8s._config_toml import RunnerConfig, config
+from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon, meta, pins
 
+from tests import builders
 from tests.harness import Recorder, deploy
 
-GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
 DAEMONS: dict[str, Callable[[Any], Any]] = {
     "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
     "buildkit": lambda options: BuildKitDaemon("build", options),
@@ -74,7 +72,7 @@ def test_the_rootless_daemon_is_not_root() -> None:
     assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
     (container,) = found["containers"]
     for one in (container, *found["initContainers"]):
-        assert one["image"] == _pins.DOCKER_ROOTLESS_IMAGE
+        assert one["image"] == pins.DOCKER_ROOTLESS_IMAGE
         assert "runAsUser" not in one["securityContext"]
     modes = [one["secret"]["defaultMode"] for one in found["volumes"] if "secret" in one]
     assert modes == [0o440, 0o440]
@@ -153,7 +151,7 @@ def drain(folder: Path, shell: str, looks: list[str], seconds: int = 60) -> tupl
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
     seen.write_text("")
-    script = resources.files("gitlab_runner_k8s").joinpath("_daemon_drain.sh").read_text()
+    script = meta.script("daemon/drain.sh")
     assert "/proc/1/fd/2" in script
     subprocess.run(
         [shell, "-c", script.replace("/proc/1/fd/2", str(log)), "drain.sh", "2376", str(seconds)],
@@ -193,10 +191,8 @@ REFUSED = "Cannot connect to the Docker daemon at tcp://docker: connection refus
 
 
 def script(**fields: Any) -> str | None:
-    runner = RunnerConfig("jobs", "image", "always", 4, **fields)
-    (table,) = config(runner)["runners"]
-    found: str | None = table.get("pre_build_script")
-    return found
+    script: str | None = builders.runner_table(**fields).get("pre_build_script")
+    return script
 
 
 def job(
@@ -234,7 +230,7 @@ def job(
     )
 
 
-KINDS = [{"docker_host": HOST}, {"buildkit_host": HOST}]
+KINDS = [builders.daemon("docker", HOST), builders.daemon("buildkit", HOST)]
 
 
 @pytest.mark.parametrize("fields", KINDS)
@@ -277,24 +273,24 @@ def test_jobs_that_have_nothing_to_wait_for_do_not(
 
 def test_an_error_that_the_daemon_responds_with_is_an_answer(tmp_path: Path) -> None:
     said = "Error response from daemon: client version 1.40 is too old"
-    ended = job(tmp_path, "sh", [said], docker_host=HOST)
+    ended = job(tmp_path, "sh", [said], **builders.daemon("docker", HOST))
     assert (ended.returncode, ended.stdout) == (0, "the job goes on\n")
 
 
 def test_the_users_own_commands_come_after() -> None:
-    extra = {"pre_build_script": "export MINE=1"}
-    joined = script(docker_host=HOST, extra=extra)
+    extra = builders.extra_config(pre_build_script="export MINE=1")
+    joined = script(**builders.daemon("docker", HOST), extra_config=extra)
     assert joined is not None
     assert joined.endswith("\nfi\nexport MINE=1")
-    assert script(extra=extra) == "export MINE=1"
+    assert script(extra_config=extra) == "export MINE=1"
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"docker_host": HOST, "daemon_wait_seconds": 0},
-        {"docker_host": HOST, "extra": {"shell": "pwsh"}},
+        {**builders.daemon("docker", HOST), "daemon_wait_seconds": 0},
+        {**builders.daemon("docker", HOST), "extra_config": builders.extra_config(shell="pwsh")},
     ],
 )
 def test_there_are_jobs_without_a_wait(fields: dict[str, Any]) -> None:
@@ -303,7 +299,7 @@ def test_there_are_jobs_without_a_wait(fields: dict[str, Any]) -> None:
 
 def test_the_platforms_jobs_wait_for_its_daemon() -> None:
     args: Any = {
-        **GITLAB,
+        **builders.GITLAB,
         "docker_daemon": {"accept_shared_nodes": True},
         "runner": {"daemon_wait_seconds": 77},
     }
@@ -318,29 +314,47 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
 @pytest.mark.parametrize(
     ("fields", "dots"),
     [
-        ({"docker_host": "tcp://ci-docker.docker.svc.cluster.local:2376"}, "4"),
-        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster.local:1234"}, "4"),
+        (builders.daemon("docker", "tcp://ci-docker.docker.svc.cluster.local:2376"), "4"),
+        (builders.daemon("buildkit", "tcp://ci-buildkit.docker.svc.cluster.local:1234"), "4"),
         # With 3 dots the limit would be for names of other kinds too.
-        ({"buildkit_host": "tcp://ci-buildkit.docker.svc.cluster:1234"}, None),
-        ({"docker_host": "tcp://ci-docker.docker.svc.k8s.example.com:2376"}, None),
-        ({"docker_host": "tcp://docker.example.com:2376"}, None),
-        ({"docker_host": "tcp://docker.svc.ci.example.com:2376"}, None),
-        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "none"}}}, None),
-        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "default"}}}, None),
-        ({"docker_host": HOST, "extra": {"kubernetes": {"dns_policy": "cluster-first"}}}, "4"),
-        ({"docker_host": "tcp://10.0.0.1:2376"}, None),
+        (builders.daemon("buildkit", "tcp://ci-buildkit.docker.svc.cluster:1234"), None),
+        (builders.daemon("docker", "tcp://ci-docker.docker.svc.k8s.example.com:2376"), None),
+        (builders.daemon("docker", "tcp://docker.example.com:2376"), None),
+        (builders.daemon("docker", "tcp://docker.svc.ci.example.com:2376"), None),
+        (
+            {
+                **builders.daemon("docker", HOST),
+                "extra_config": builders.extra_config(kubernetes={"dns_policy": "none"}),
+            },
+            None,
+        ),
+        (
+            {
+                **builders.daemon("docker", HOST),
+                "extra_config": builders.extra_config(kubernetes={"dns_policy": "default"}),
+            },
+            None,
+        ),
+        (
+            {
+                **builders.daemon("docker", HOST),
+                "extra_config": builders.extra_config(kubernetes={"dns_policy": "cluster-first"}),
+            },
+            "4",
+        ),
+        (builders.daemon("docker", "tcp://10.0.0.1:2376"), None),
         ({}, None),
     ],
 )
 def test_the_daemons_name_is_looked_up_at_once(fields: dict[str, Any], dots: str | None) -> None:
-    (table,) = config(RunnerConfig("jobs", "image", "always", 4, **fields))["runners"]
+    table = builders.runner_table(**fields)
     wanted = {"options": [{"name": "ndots", "value": dots}]} if dots else None
     assert table["kubernetes"].get("dns_config") == wanted
 
 
 def test_a_limit_of_the_users_own_comes_last_and_counts() -> None:
-    own = {"kubernetes": {"dns_config": {"options": [{"name": "ndots", "value": "1"}]}}}
-    runner = RunnerConfig("jobs", "image", "always", 4, docker_host=HOST, extra=own)
-    (table,) = config(runner)["runners"]
+    own = {"dns_config": {"options": [{"name": "ndots", "value": "1"}]}}
+    extra = builders.extra_config(kubernetes=own)
+    table = builders.runner_table(**builders.daemon("docker", HOST), extra_config=extra)
     found = [one["value"] for one in table["kubernetes"]["dns_config"]["options"]]
     assert found[-1] == "1"

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from gitlab_runner_k8s import _pins
+from gitlab_runner_k8s import pins
 
 from lab.gitlab import Git, ci, component
 from lab.paths import ROOT
@@ -198,9 +198,9 @@ def test_what_may_be_empty_has_no_regex() -> None:
 def test_images_are_those_of_the_package() -> None:
     images = {name: HEADER[name]["default"] for name in HEADER if name.endswith("-image")}
     assert images == {
-        "job-image": _pins.DOCKER_CLI_IMAGE,
-        "dind-image": _pins.DOCKER_DAEMON_IMAGE,
-        "buildkit-image": _pins.BUILDKIT_BUILDER_IMAGE,
+        "job-image": pins.DOCKER_CLI_IMAGE,
+        "dind-image": pins.DOCKER_DAEMON_IMAGE,
+        "buildkit-image": pins.BUILDKIT_BUILDER_IMAGE,
         "cache-image": "",
     }
 
@@ -512,7 +512,7 @@ def test_the_driver_is_one_that_can(
     if own:
         tls = "ca=/certs/ca.pem,cert=/certs/cert.pem,key=/certs/key.pem"
         assert own[0][-1] == f"host=tcp://docker:2376,{tls}"
-        assert f"image={_pins.BUILDKIT_BUILDER_IMAGE}" in own[1]
+        assert f"image={pins.BUILDKIT_BUILDER_IMAGE}" in own[1]
         assert ran.given("--builder") == ["docker-build-1-builder"]
 
 

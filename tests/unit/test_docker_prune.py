@@ -2,17 +2,17 @@
 
 import signal
 import subprocess
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s import SharedDockerDaemon, _pins
+from gitlab_runner_k8s import SharedDockerDaemon, pins
+from gitlab_runner_k8s.meta import script
 
 from tests.harness import Recorder, deploy
 
 SHELLS = ["dash", "bash"]
-ISOLATIONS = {"privileged": _pins.DOCKER_DAEMON_IMAGE, "rootless": _pins.DOCKER_ROOTLESS_IMAGE}
+ISOLATIONS = {"privileged": pins.DOCKER_DAEMON_IMAGE, "rootless": pins.DOCKER_ROOTLESS_IMAGE}
 
 
 def made(**options: Any) -> Recorder:
@@ -123,8 +123,7 @@ class Daemon:
         self._stand_in("sleep", text)
 
     def command(self, shell: str, *more: str) -> list[str]:
-        script = resources.files("gitlab_runner_k8s").joinpath("_docker_prune.sh").read_text()
-        return [shell, "-c", script, "prune.sh", "/data", "72", "80", *more]
+        return [shell, "-c", script("daemon/prune.sh"), "prune.sh", "/data", "72", "80", *more]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from gitlab_runner_k8s import COMPONENTS
-from gitlab_runner_k8s._validation import secret_fields
+from gitlab_runner_k8s.validation.messages import secret_fields
 
-from docs.generate import (
+from generate.arguments import description as full_description
+from generate.reference import (
     REFERENCE,
     allowed_text,
     argument_types,
@@ -15,24 +16,24 @@ from docs.generate import (
     enums,
     own_fields,
     render,
-    spec_of,
+    settings_of,
     type_text,
 )
 from lab.paths import ROOT
 
 FIELDS = [
-    (name, field, description)
-    for name, cls in argument_types().items()
-    for field, description in own_fields(cls).items()
+    (name, field, full_description(model_field))
+    for name in argument_types()
+    for field, model_field in settings_of(name).model_fields.items()
 ]
 
 
 def model_field(name: str, field: str) -> Any:
-    return spec_of(name).model_fields[field]
+    return settings_of(name).model_fields[field]
 
 
 def test_the_committed_reference_is_the_generated_one() -> None:
-    assert REFERENCE.read_text() == render(), "run 'make docs' and look at the change"
+    assert REFERENCE.read_text() == render(), "run 'make generate' and look at the change"
 
 
 @pytest.mark.parametrize(("name", "field", "description"), FIELDS)
@@ -63,7 +64,7 @@ def test_what_the_description_says_of_the_default_is_true(
 def test_a_number_has_a_range(name: str, field: str, description: str) -> None:
     if "integer" in type_text(argument_types()[name].__annotations__[field]):
         assert re.match(r"\d+ (to \d+|or more)", allowed_text(model_field(name, field))), (
-            f"{name}.{field} needs ge and le in its spec"
+            f"{name}.{field} needs ge and le in its settings"
         )
 
 
@@ -98,12 +99,12 @@ def test_every_link_leads_to_a_section() -> None:
     [
         ("MonitoringArgs", "interval_seconds", "`30`", "5 to 120"),
         ("GitLabRunnerArgs", "gitlab_url", "**required**", "an https:// URL, such as"),
-        ("MinioOptionsArgs", "volume_size", "`20Gi`", "a Kubernetes quantity, such as"),
-        ("CacheSettingsArgs", "backend", "`minio`", "`minio` `s3` "),
-        ("RunnerOptionsArgs", "request_concurrency", "unset", "1 to 10000"),
+        ("MinioArgs", "volume_size", "`20Gi`", "a Kubernetes quantity, such as"),
+        ("CacheArgs", "backend", "`minio`", "`minio` `s3` "),
+        ("RunnerArgs", "request_concurrency", "unset", "1 to 10000"),
     ],
 )
-def test_defaults_and_rules_come_from_the_specs(
+def test_defaults_and_rules_come_from_the_settings(
     name: str, field: str, default: str, allowed: str
 ) -> None:
     assert default_text(model_field(name, field)) == default

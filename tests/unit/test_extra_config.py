@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from gitlab_runner_k8s import GitLabRunner, RunnerPlatform
-from gitlab_runner_k8s._extra_config import check, privileges
-from gitlab_runner_k8s._specs import GitLabRunnerSpec
-from gitlab_runner_k8s._values import AUTOSCALER_RULE, PRIORITY_CLASS_RULE
+from gitlab_runner_k8s.runner.extra_config import check, privileges
+from gitlab_runner_k8s.runner.helm_values import AUTOSCALER_RULE, PRIORITY_CLASS_RULE
+from gitlab_runner_k8s.runner.settings import GitLabRunnerSettings
 
 from tests.harness import deploy
 
@@ -173,7 +173,7 @@ def test_a_key_is_reached_or_refused_with_its_reason(key: str) -> None:
     assert problem.startswith(f"kubernetes.{key}: ")
     if "is made by this package; remove it and use" in problem:
         argument = problem.rpartition(" use ")[2].partition(".")[0]
-        is_field = argument in GitLabRunnerSpec.model_fields
+        is_field = argument in GitLabRunnerSettings.model_fields
         assert is_field or any(reason in problem for reason in REASONS), problem
     else:
         assert any(reason in problem for reason in REASONS), problem

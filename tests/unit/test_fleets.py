@@ -307,8 +307,8 @@ def test_extra_config_joins_what_is_rendered() -> None:
             "zones.prod.job_namespace must differ from namespaces.jobs",
         ),
         (
-            {"zones": {"one": {"docker_namespace": "x"}, "two": {"docker_namespace": "x"}}},
-            "zones.two.docker_namespace must differ from zones.one.docker_namespace",
+            {"zones": {"one": {"daemon_namespace": "x"}, "two": {"daemon_namespace": "x"}}},
+            "zones.two.daemon_namespace must differ from zones.one.daemon_namespace",
         ),
         ({"zones": {"default": {}}}, "zones.default is made of docker_daemon and namespaces"),
         ({"zones": {"Not_One": {}}}, "zones.Not_One"),

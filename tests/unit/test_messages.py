@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from gitlab_runner_k8s import ArgsError
-from gitlab_runner_k8s._secrets import has_secret, masked
-from gitlab_runner_k8s._specs import RunnerPlatformSpec
-from gitlab_runner_k8s._validation import camel, secret_fields, validate
+from gitlab_runner_k8s.platform.settings import RunnerPlatformSettings
+from gitlab_runner_k8s.secrets import has_secret, masked
+from gitlab_runner_k8s.validation.messages import camel, secret_fields, validate
 
 from stacks import settings
 
@@ -78,7 +78,7 @@ def at(path: tuple[str | int, ...]) -> Any:
 
 def message(args: dict[str, Any]) -> str:
     with pytest.raises(ArgsError) as caught:
-        validate(RunnerPlatformSpec, args, "test")
+        validate(RunnerPlatformSettings, args, "test")
     return str(caught.value)
 
 

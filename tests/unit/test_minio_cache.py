@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 import pytest
 from gitlab_runner_k8s import MinioCache
-from gitlab_runner_k8s._store_engines import Credentials, metrics_token, time_to_live
+from gitlab_runner_k8s.cache.engines import Credentials, metrics_token, time_to_live
 
 from tests.harness import Recorder, deploy
 

@@ -8,11 +8,14 @@ from typing import Any
 import promql_parser as promql
 import pulumi
 import pytest
-from gitlab_runner_k8s import MonitoringArgs, _monitoring
-from gitlab_runner_k8s import _network as net
-from gitlab_runner_k8s._monitoring import Target
-from gitlab_runner_k8s._specs import MonitoringSpec
-from gitlab_runner_k8s._validation import ArgsError, validate
+from gitlab_runner_k8s import MonitoringArgs
+from gitlab_runner_k8s.kubernetes import network_policy as net
+from gitlab_runner_k8s.monitoring import component as monitoring
+from gitlab_runner_k8s.monitoring.alerts import alert_rules
+from gitlab_runner_k8s.monitoring.dashboard import dashboard
+from gitlab_runner_k8s.monitoring.settings import MonitoringSettings
+from gitlab_runner_k8s.monitoring.targets import MINIO_METRICS_PATH, Target, runner_target
+from gitlab_runner_k8s.validation.messages import ArgsError, validate
 
 from tests.harness import Recorder, deploy
 
@@ -73,14 +76,14 @@ LABELS = {
 TARGET = {"job", "namespace", "pod"}
 
 TARGETS = [
-    _monitoring.runner_target("runners", "ci"),
+    runner_target("runners", "ci"),
     Target(
         "store",
         "cache",
         "cache",
         {"app.kubernetes.io/name": "minio"},
         "s3",
-        path=_monitoring.MINIO_METRICS_PATH,
+        path=MINIO_METRICS_PATH,
         bearer_secret=("ci-cache-metrics", "token"),
         tls_config={"serverName": "store"},
     ),
@@ -91,12 +94,12 @@ ALL: Any = {"enable_pod_monitor": True, "enable_alert_rules": True, "enable_dash
 
 
 def alerts() -> list[dict[str, Any]]:
-    groups = _monitoring.alert_rules("ci", TARGETS, VOLUMES)["groups"]
+    groups = alert_rules("ci", TARGETS, VOLUMES)["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
 def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _monitoring.dashboard("ci", TARGETS, VOLUMES)["panels"]
+    found: list[dict[str, Any]] = dashboard("ci", TARGETS, VOLUMES)["panels"]
     return found
 
 
@@ -126,9 +129,9 @@ def selectors(query: str) -> list[Any]:
 def declared(
     options: MonitoringArgs, targets: Sequence[Target] = TARGETS, volumes: Sequence[str] = VOLUMES
 ) -> Recorder:
-    spec = validate(MonitoringSpec, options, "monitoring")
+    spec = validate(MonitoringSettings, options, "monitoring")
     return deploy(
-        lambda: _monitoring.declare(
+        lambda: monitoring.declare(
             "ci", "runners", spec, targets, volumes, opts=pulumi.ResourceOptions()
         )
     )
@@ -201,10 +204,10 @@ def test_there_is_an_alert_for_each_part_that_can_be_down() -> None:
 
 def test_each_target_has_a_group_of_its_own() -> None:
     two = [
-        _monitoring.runner_target("runners", "ci-a", "runner-a"),
-        _monitoring.runner_target("runners", "ci-b", "runner-b"),
+        runner_target("runners", "ci-a", "runner-a"),
+        runner_target("runners", "ci-b", "runner-b"),
     ]
-    groups = _monitoring.alert_rules("ci", two)["groups"]
+    groups = alert_rules("ci", two)["groups"]
     assert [group["name"] for group in groups] == ["ci-runner-a", "ci-runner-b"]
     for group, target in zip(groups, two, strict=True):
         for rule in group["rules"]:
@@ -227,16 +230,16 @@ def test_panels_have_a_query_an_id_and_a_place_of_their_own() -> None:
 
 
 def test_the_dashboard_is_the_same_each_time_and_another_for_another_platform() -> None:
-    one, again = (_monitoring.dashboard("ci", TARGETS, VOLUMES) for _ in range(2))
+    one, again = (dashboard("ci", TARGETS, VOLUMES) for _ in range(2))
     assert one == again
-    assert one["uid"] != _monitoring.dashboard("other", TARGETS, VOLUMES)["uid"]
+    assert one["uid"] != dashboard("other", TARGETS, VOLUMES)["uid"]
     assert len(one["uid"]) <= 40
     assert one["schemaVersion"] >= 39
     assert [variable["name"] for variable in one["templating"]["list"]] == ["datasource"]
 
 
 def test_panels_are_for_what_there_is() -> None:
-    text = json.dumps(_monitoring.dashboard("ci", TARGETS[:1]))
+    text = json.dumps(dashboard("ci", TARGETS[:1]))
     assert "gitlab_runner_jobs" in text
     assert not re.search("minio_|engine_daemon|kubelet_volume", text)
 
@@ -278,7 +281,7 @@ def test_everything_is_declared_where_prometheus_looks() -> None:
     rule = recorder.one("PrometheusRule").plain
     assert rule["apiVersion"] == "monitoring.coreos.com/v1"
     assert rule["metadata"]["labels"]["release"] == "stack"
-    assert rule["spec"] == _monitoring.alert_rules("ci", TARGETS, VOLUMES)
+    assert rule["spec"] == alert_rules("ci", TARGETS, VOLUMES)
 
 
 def test_grafana_finds_the_dashboard() -> None:
@@ -287,11 +290,11 @@ def test_grafana_finds_the_dashboard() -> None:
     assert made.plain["metadata"]["namespace"] == "grafana"
     ((file, text),) = made.plain["data"].items()
     assert file.endswith(".json")
-    assert json.loads(text) == _monitoring.dashboard("ci", TARGETS, VOLUMES)
+    assert json.loads(text) == dashboard("ci", TARGETS, VOLUMES)
 
 
 def test_only_prometheus_reaches_the_metrics() -> None:
-    spec = validate(MonitoringSpec, {"prometheus_namespace": "observability"}, "monitoring")
+    spec = validate(MonitoringSettings, {"prometheus_namespace": "observability"}, "monitoring")
     (rule,) = net.namespace_rule([spec.prometheus_namespace], 9252)
     assert rule == {
         "from": [

@@ -150,7 +150,7 @@ def test_an_alias_of_a_component_is_its_own_alone(component: str) -> None:
 
 @every
 def test_a_second_instance_does_not_collide(component: str) -> None:
-    parts = ("runner", "jobs", "cache", "docker", "mirror")
+    parts = ("runner", "jobs", "cache", "daemon", "mirror")
     own = {"namespaces": {part: f"two-{part}" for part in parts}}
     second = {**ARGUMENTS[component], **(own if component == "RunnerPlatform" else {})}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 from gitlab_runner_k8s import RunnerPlatform
-from gitlab_runner_k8s._kubernetes import refuse_existing_namespace
+from gitlab_runner_k8s.kubernetes.workloads import refuse_existing_namespace
 
 from tests.harness import Recorder, deploy, token, without_secrets
 

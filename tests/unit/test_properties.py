@@ -65,7 +65,7 @@ caches = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(options, caches, st.booleans())
 def test_settings_come_back_and_secrets_do_not(
     runner: dict[str, Any], cache: dict[str, Any], has_daemon: bool

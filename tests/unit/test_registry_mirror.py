@@ -8,8 +8,8 @@ import pulumi
 import pytest
 import yaml
 from gitlab_runner_k8s import ArgsError, RegistryMirror
-from gitlab_runner_k8s import _specs as specs
-from gitlab_runner_k8s.registry_mirror import config_yml, daemon_json
+from gitlab_runner_k8s.mirror.config import config_yml, daemon_json
+from gitlab_runner_k8s.mirror.settings import MirrorSettings
 
 from tests.harness import Recorder, deploy, token, without_secrets
 from tests.unit.test_renderers import golden
@@ -52,14 +52,19 @@ def allowed(recorder: Recorder) -> dict[int, list[str]]:
     }
 
 
+def test_the_mirror_runs_on_the_nodes_that_are_asked_for() -> None:
+    nodes: Any = {"node_selector": {"pool": "ci"}, "tolerations": [{"key": "ci"}]}
+    pod = mirror(nodes).one(":StatefulSet").plain["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "ci"}, [{"key": "ci"}])
+    assert "tolerations" not in mirror().one(":StatefulSet").plain["spec"]["template"]["spec"]
+
+
 def test_the_configuration_is_the_golden_one() -> None:
-    golden("registry-mirror.yml", config_yml(specs.RegistryMirrorOptions(), HUB))
+    golden("registry-mirror.yml", config_yml(MirrorSettings(), HUB))
 
 
 def test_options_reach_the_configuration() -> None:
-    spec = specs.RegistryMirrorOptions(
-        ttl_hours=24, log_level="debug", metrics_namespaces=["monitoring"]
-    )
+    spec = MirrorSettings(ttl_hours=24, log_level="debug", metrics_namespaces=["monitoring"])
     settings = yaml.safe_load(config_yml(spec, "https://registry.example.com"))
     assert settings["proxy"] == {"remoteurl": "https://registry.example.com", "ttl": "24h"}
     assert settings["log"]["level"] == "debug"
@@ -67,18 +72,18 @@ def test_options_reach_the_configuration() -> None:
         "addr": ":5001",
         "prometheus": {"enabled": True, "path": "/metrics"},
     }
-    assert "debug" not in yaml.safe_load(config_yml(specs.RegistryMirrorOptions(), HUB))["http"]
+    assert "debug" not in yaml.safe_load(config_yml(MirrorSettings(), HUB))["http"]
 
 
 def test_what_expires_can_be_removed() -> None:
     # Without `delete` the scheduler forgets what has expired and leaves it on the volume.
-    settings = yaml.safe_load(config_yml(specs.RegistryMirrorOptions(), HUB))
+    settings = yaml.safe_load(config_yml(MirrorSettings(), HUB))
     assert settings["storage"]["delete"] == {"enabled": True}
     assert "cache" not in settings["storage"]
 
 
 def test_a_stopped_pod_has_the_time_that_the_registry_drains() -> None:
-    settings = yaml.safe_load(config_yml(specs.RegistryMirrorOptions(), HUB))
+    settings = yaml.safe_load(config_yml(MirrorSettings(), HUB))
     pod = mirror().one(":StatefulSet").plain["spec"]["template"]["spec"]
     drain = int(settings["http"]["draintimeout"].removesuffix("s"))
     assert drain < pod["terminationGracePeriodSeconds"]
@@ -87,7 +92,7 @@ def test_a_stopped_pod_has_the_time_that_the_registry_drains() -> None:
 def test_the_registry_reads_what_was_rendered() -> None:
     recorder = mirror()
     config_map = recorder.one(":ConfigMap", "mirror-config").plain
-    assert config_map["data"]["config.yml"] == config_yml(specs.RegistryMirrorOptions(), HUB)
+    assert config_map["data"]["config.yml"] == config_yml(MirrorSettings(), HUB)
     main = container(recorder)
     assert main["args"] == ["serve", "/config/config.yml"]
     mounts = {mount["name"]: mount["mountPath"] for mount in main["volumeMounts"]}

@@ -2,63 +2,65 @@
 
 import json
 import tomllib
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-import gitlab_runner_k8s as package
 import pytest
-from gitlab_runner_k8s import _specs
-from gitlab_runner_k8s import _validation as validation
-from gitlab_runner_k8s._config_toml import (
-    CacheConfig,
-    RunnerConfig,
-    config,
-    escape_template,
-    render,
-)
-from gitlab_runner_k8s._network import Surroundings, job_egress, manager_egress, to_service
-from gitlab_runner_k8s._values import RBAC_RULES, ChartConfig, values
+from gitlab_runner_k8s.kubernetes.network_policy import to_service
+from gitlab_runner_k8s.runner.config_toml import escape_template, render
+from gitlab_runner_k8s.runner.helm_values import RBAC_RULES, helm_values
+from gitlab_runner_k8s.runner.network_policies import job_egress, manager_egress
+from gitlab_runner_k8s.runner.settings import GitLabRunnerSettings
+from gitlab_runner_k8s.validation.rules.kubernetes import quantity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import lint
+from tests import builders, lint
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 IMAGE = f"registry.example.com/docker:1@sha256:{'0' * 64}"
-FULL = RunnerConfig(
+FULL = builders.runner(
     job_namespace="jobs",
-    image=IMAGE,
-    pull_policy="always",
-    request_concurrency=4,
+    default_image=IMAGE,
+    image=f"docker.io/gitlab/gitlab-runner:v1@sha256:{'1' * 64}",
     helper_image=IMAGE,
     environment={"TZ": "UTC"},
     job_resources={"cpu_request": "500m", "memory_limit": "2Gi"},
     helper_resources={"cpu_request": "50m"},
-    node_selector={"pool": "jobs"},
-    node_tolerations={"pool=jobs": "NoSchedule"},
-    cache=CacheConfig(
-        bucket="runner",
-        region="us-east-1",
-        path="ci",
-        server_address="minio.cache.svc.cluster.local:9000",
-        insecure=True,
-    ),
-    docker_host="tcp://docker.docker.svc.cluster.local:2376",
-    docker_client_secret_name="docker-client",
+    job_node_selector={"pool": "jobs"},
+    job_node_tolerations={"pool=jobs": "NoSchedule"},
+    cache={
+        "bucket": "runner",
+        "path": "ci",
+        "server_address": "minio.cache.svc.cluster.local:9000",
+        "insecure": True,
+        "credentials_secret_name": "cache",
+    },
+    docker={
+        "host": "tcp://docker.docker.svc.cluster.local:2376",
+        "client_secret_name": "docker-client",
+    },
 )
-CHART = ChartConfig(
-    gitlab_url="https://gitlab.example.com",
-    job_namespace="jobs",
-    concurrent=10,
-    config_toml=render(FULL),
-    token_secret_name="token",
-    image=f"docker.io/gitlab/gitlab-runner:v1@sha256:{'1' * 64}",
-    service_account_name="ci",
-    cache_secret_name="cache",
-    secrets_checksum="0123456789abcdef",
-)
+
+
+def toml(settings: GitLabRunnerSettings) -> str:
+    """Return a runner's config.toml."""
+    text = render(settings, "ci")
+    assert isinstance(text, str)
+    return text
+
+
+def values(settings: GitLabRunnerSettings) -> dict[str, Any]:
+    """Return a runner's Helm values."""
+    return helm_values(
+        settings,
+        "ci",
+        config_toml=toml(settings),
+        token_secret_name="token",
+        secrets_checksum="0123456789abcdef",
+        has_autoscaler=False,
+    )
 
 
 def golden(name: str, text: str) -> None:
@@ -71,15 +73,15 @@ def golden(name: str, text: str) -> None:
 
 
 def test_config_toml_is_the_golden_one() -> None:
-    golden("config.toml", render(FULL))
+    golden("config.toml", toml(FULL))
 
 
 def test_values_are_the_golden_ones() -> None:
-    golden("values.json", json.dumps(values(CHART), indent=2) + "\n")
+    golden("values.json", json.dumps(values(FULL), indent=2) + "\n")
 
 
 def test_there_is_one_runner_and_no_global_option() -> None:
-    parsed = tomllib.loads(render(FULL))
+    parsed = tomllib.loads(toml(FULL))
     assert list(parsed) == ["runners"]
     assert len(parsed["runners"]) == 1
 
@@ -90,18 +92,17 @@ def test_the_role_lists_every_permission() -> None:
         assert "*" not in [*rule["resources"], *rule["verbs"]]
     granted = {rule["resources"][0]: rule["verbs"] for rule in RBAC_RULES}
     assert granted["secrets"] == ["create", "delete", "get", "update"]
-    assert values(CHART)["rbac"]["rules"] == RBAC_RULES
+    assert values(FULL)["rbac"]["rules"] == RBAC_RULES
 
 
 def test_an_outage_of_gitlab_does_not_restart_the_runner() -> None:
-    probe = values(CHART)["livenessProbe"]
+    probe = values(FULL)["livenessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 30 * 60
 
 
 @pytest.mark.parametrize("minutes", [3, 30, 24 * 60])
 def test_an_outage_of_gitlab_loses_no_jobs_result(minutes: int) -> None:
-    fields: dict[str, Any] = {"outage_tolerance_minutes": minutes}
-    (runner,) = config(RunnerConfig("jobs", IMAGE, "always", 1, **fields))["runners"]
+    runner = builders.runner_table(gitlab_outage_tolerance_minutes=minutes)
     # It reports a job's end with pauses of 1, 2, 4, ... seconds.
     tries = runner["job_status_final_update_retry_limit"]
     assert sum(2**n for n in range(tries - 1)) >= minutes * 60
@@ -115,9 +116,16 @@ texts = st.text(st.characters(codec="utf-8"), max_size=30)
 def test_any_text_comes_back_from_the_toml(
     environment: dict[str, str], bucket: str, namespace: str
 ) -> None:
-    cache = CacheConfig(bucket=bucket, region="r", path="p")
-    runner = RunnerConfig(namespace, IMAGE, "always", 1, environment=environment, cache=cache)
-    text = render(runner)
+    # What the rules would refuse, too: no text may break out of its place.
+    runner = FULL.model_copy(
+        update={
+            "job_namespace": namespace,
+            "environment": environment,
+            "cache": FULL.cache and FULL.cache.model_copy(update={"bucket": bucket}),
+            "docker": None,
+        }
+    )
+    text = toml(runner)
     lint.record({"runners": {"config": text}})
     parsed: Any = tomllib.loads(text)["runners"][0]
     assert parsed["kubernetes"]["namespace"] == namespace
@@ -141,8 +149,13 @@ def test_services_of_the_cluster_are_reached_by_namespace() -> None:
     assert to_service("https://gitlab.example.com") == []
 
 
-AROUND = Surroundings(["169.254.20.10/32"], ["10.1.0.0/16"], [443, 6443])
-ADDRESSES = {"gitlab": "https://gitlab.example.com", "store": None, "docker": None}
+AROUND = builders.runner(egress_cidrs=["10.1.0.0/16"])
+ADDRESSES = {"gitlab": "https://gitlab.example.com"}
+
+
+def with_identity(kind: str) -> GitLabRunnerSettings:
+    """Return a runner that reaches its cache by its own identity."""
+    return builders.runner(cache={"type": kind, "bucket": "runner-cache", "region": "eu-west-1"})
 
 
 def reaches(rules: list[Any], address: str, port: int) -> bool:
@@ -181,11 +194,11 @@ def test_no_job_reaches_a_metadata_service(address: str, port: int) -> None:
     ],
 )
 def test_a_runner_gets_the_credentials_of_its_identity(kind: str, address: str, port: int) -> None:
-    around = replace(AROUND, identity=kind)
+    around = with_identity(kind)
     assert reaches(manager_egress(ADDRESSES, around), address, port)
     assert not reaches(manager_egress(ADDRESSES, around), address, 443)
     assert not reaches(job_egress(ADDRESSES, around), address, port)
-    other = replace(AROUND, identity="gcs" if kind == "s3" else "s3")
+    other = with_identity("gcs" if kind == "s3" else "s3")
     assert not reaches(manager_egress(ADDRESSES, other), address, port)
 
 
@@ -210,7 +223,7 @@ def test_private_ranges_are_reached_when_allowed_alone(address: str) -> None:
 
 def test_the_ports_of_the_api_server_and_of_gitlabs_pods_can_be_others() -> None:
     inside = {**ADDRESSES, "gitlab": "https://gitlab.git.svc.cluster.local"}
-    around = replace(AROUND, api_server_ports=[8443], gitlab_port=8181)
+    around = builders.runner(api_server_ports=[8443], gitlab_port=8181)
     manager, jobs = manager_egress(inside, around), job_egress(inside, around)
     assert [reaches(manager, "203.0.113.1", port) for port in (8443, 8181, 6443)] == [
         True,
@@ -225,51 +238,4 @@ def test_the_ports_of_the_api_server_and_of_gitlabs_pods_can_be_others() -> None
     ("text", "size"), [("1Ki", 1024), ("1k", 1000), ("500m", 0.5), ("2", 2), ("1.5Gi", 1.5 * 2**30)]
 )
 def test_quantities(text: str, size: float) -> None:
-    assert float(validation.quantity(text)) == size
-
-
-SPECS: dict[str, type[validation.Spec]] = {
-    "GitLabRunnerArgs": _specs.GitLabRunnerSpec,
-    "RunnerOptionsArgs": _specs.RunnerOptions,
-    "RunnerCacheArgs": _specs.RunnerCacheSpec,
-    "RunnerDockerArgs": _specs.RunnerDockerSpec,
-    "RunnerBuildKitArgs": _specs.RunnerBuildKitSpec,
-    "BuildKitDaemonArgs": _specs.BuildKitDaemonSpec,
-    "BuildKitOptionsArgs": _specs.BuildKitOptions,
-    "RunnerMirrorArgs": _specs.RunnerMirrorSpec,
-    "ExternalSecretArgs": _specs.ExternalSecretSpec,
-    "ExternalCacheArgs": _specs.ExternalCacheSpec,
-    "ExternalCacheOptionsArgs": _specs.ExternalCacheOptions,
-    "ExternalS3Args": _specs.ExternalS3Spec,
-    "ExternalGcsArgs": _specs.ExternalGcsSpec,
-    "ExternalAzureArgs": _specs.ExternalAzureSpec,
-    "FleetArgs": _specs.FleetSettings,
-    "ZoneArgs": _specs.ZoneSettings,
-    "ResourcesArgs": _specs.ResourcesSpec,
-    "ChartArgs": _specs.ChartSpec,
-    "MinioCacheArgs": _specs.MinioCacheSpec,
-    "MinioOptionsArgs": _specs.MinioOptions,
-    "S3CacheArgs": _specs.S3CacheSpec,
-    "S3OptionsArgs": _specs.S3Options,
-    "SharedDockerDaemonArgs": _specs.SharedDockerDaemonSpec,
-    "DockerOptionsArgs": _specs.DockerOptions,
-    "RegistryMirrorArgs": _specs.RegistryMirrorSpec,
-    "RegistryMirrorOptionsArgs": _specs.RegistryMirrorOptions,
-    "RunnerPlatformArgs": _specs.RunnerPlatformSpec,
-    "CacheSettingsArgs": _specs.CacheSettings,
-    "NamespacesArgs": _specs.NamespacesSettings,
-    "MonitoringArgs": _specs.MonitoringSpec,
-    "NetworkArgs": _specs.NetworkSettings,
-}
-
-
-@pytest.mark.parametrize("name", SPECS)
-def test_public_arguments_and_their_rules_have_the_same_fields(name: str) -> None:
-    args, spec = getattr(package, name), SPECS[name]
-    assert set(args.__annotations__) == set(spec.model_fields)
-    required = {key for key, field in spec.model_fields.items() if field.is_required()}
-    assert set(args.__required_keys__) == required
-
-
-def test_every_argument_type_has_its_rules() -> None:
-    assert {name for name in package.__all__ if name.endswith("Args")} == set(SPECS)
+    assert float(quantity(text)) == size

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from gitlab_runner_k8s import BuildKitDaemon, GitLabRunner, RunnerPlatform, SharedDockerDaemon
-from gitlab_runner_k8s._config_toml import RunnerConfig, config
-from gitlab_runner_k8s._meta import script
-from gitlab_runner_k8s._specs import MAXIMUM_REPLICAS
+from gitlab_runner_k8s.meta import script
+from gitlab_runner_k8s.runner.settings import MAXIMUM_REPLICAS
 
+from tests import builders
 from tests.harness import Recorder, deploy
 from tests.jump_hash import jump
 
-GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
 HOST = "tcp://ci-docker.docker.svc.cluster.local:2376"
 OTHER = "tcp://ci-docker-1.docker.svc.cluster.local:2376"
 PROJECTS = range(1, 301)
@@ -29,7 +28,7 @@ every_kind = pytest.mark.parametrize("kind", DAEMONS)
 
 def chosen(shell: str, replicas: int, projects: Any = PROJECTS) -> list[int]:
     """Return the number of each project's daemon, as a job's shell works it out."""
-    one = f"(\n{script('_daemon_choose.sh')})\necho ."
+    one = f"(\n{script('runner/choose_daemon.sh')})\necho ."
     texts = "".join(f"CI_PROJECT_ID={project}\n{one}\n" for project in projects)
     ended = subprocess.run(
         [shell],
@@ -71,12 +70,12 @@ def test_one_daemon_more_moves_projects_to_it_alone(replicas: int) -> None:
     "project", ["", "none", "1;exit 1", "$(exit 1)", "08", "007", "-1", f"{10**15}", "9" * 30]
 )
 def test_what_is_no_number_goes_to_the_same_daemon(shell: str, project: str) -> None:
-    ended = choice(shell, script("_daemon_choose.sh"), project)
+    ended = choice(shell, script("runner/choose_daemon.sh"), project)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, expected(jump(0, 4)), "")
 
 
 def test_a_shell_that_cannot_tell_takes_the_first(shell: str) -> None:
-    text = script("_daemon_choose.sh")
+    text = script("runner/choose_daemon.sh")
     # Stand-in: what a shell that calculates with 32 bits makes of it.
     narrow = text.replace("$((1 << 31))", "-2147483648")
     assert narrow != text
@@ -102,9 +101,8 @@ def expected(number: int) -> str:
 
 
 def commands(**fields: Any) -> str:
-    (table,) = config(RunnerConfig("jobs", "image", "always", 4, **fields))["runners"]
-    found: str = table["pre_build_script"]
-    return found
+    script: str = builders.runner_table(**fields)["pre_build_script"]
+    return script
 
 
 def job(
@@ -147,8 +145,7 @@ def job_of_two(
     folder: Path, shell: str, kind: str, *, up: tuple[str, ...], **fields: Any
 ) -> subprocess.CompletedProcess[str]:
     """Start a job where there are two daemons of a kind."""
-    daemons: dict[str, Any] = {f"{kind}_host": HOST, f"{kind}_replicas": 2}
-    text = commands(**daemons, **fields)
+    text = commands(**builders.daemon(kind, HOST, 2), **fields)
     return job(folder, shell, text, HOST, f"{kind.upper()}_HOST", up=up)
 
 
@@ -196,7 +193,7 @@ def test_a_job_fails_where_the_first_does_not_answer_either(
 
 
 def test_a_job_of_the_first_daemon_waits_for_no_other(tmp_path: Path, shell: str) -> None:
-    text = commands(docker_host=HOST, docker_replicas=2, daemon_wait_seconds=1)
+    text = commands(**builders.daemon("docker", HOST, 2), daemon_wait_seconds=1)
     text = f"CI_PROJECT_ID={next(number for number in PROJECTS if not jump(number, 2))}\n{text}"
     ended = job(tmp_path, shell, text, HOST, up=(OTHER,))
     assert ended.returncode == 1
@@ -205,13 +202,13 @@ def test_a_job_of_the_first_daemon_waits_for_no_other(tmp_path: Path, shell: str
 
 
 def test_a_job_that_waits_for_nothing_chooses_all_the_same(tmp_path: Path, shell: str) -> None:
-    text = commands(docker_host=HOST, docker_replicas=2, daemon_wait_seconds=0)
+    text = commands(**builders.daemon("docker", HOST, 2), daemon_wait_seconds=0)
     assert job(tmp_path, shell, text, HOST).stdout.splitlines()[-1] == OTHER
     assert not (tmp_path / "asked").exists()
 
 
 def test_a_daemon_of_the_jobs_own_is_left_alone(tmp_path: Path, shell: str) -> None:
-    text = commands(docker_host=HOST, docker_replicas=2)
+    text = commands(**builders.daemon("docker", HOST, 2))
     own = "tcp://docker:2376"
     assert job(tmp_path, shell, text, own).stdout == f"{own}\n"
     assert not (tmp_path / "env").exists()
@@ -219,9 +216,9 @@ def test_a_daemon_of_the_jobs_own_is_left_alone(tmp_path: Path, shell: str) -> N
 
 
 def test_one_daemon_is_no_choice() -> None:
-    text = commands(docker_host=HOST)
+    text = commands(**builders.daemon("docker", HOST))
     assert "replicas" not in text
-    assert text == commands(docker_host=HOST, docker_replicas=1)
+    assert text == commands(**builders.daemon("docker", HOST, 1))
 
 
 def services(recorder: Recorder) -> dict[str, dict[str, str]]:
@@ -319,7 +316,7 @@ def pre_build_scripts(recorder: Recorder) -> dict[str, str]:
 def test_the_platform_tells_the_jobs_of_each_zone_how_many_there_are() -> None:
     token = {"token_secret_name": "a"}
     args: Any = {
-        "gitlab_url": GITLAB["gitlab_url"],
+        "gitlab_url": builders.GITLAB["gitlab_url"],
         "docker_daemon": {"accept_shared_nodes": True, "replicas": 3},
         "zones": {"other": {"buildkit_daemon": {"replicas": 2}}, "last": {"buildkit_daemon": {}}},
         "fleets": {
@@ -338,7 +335,7 @@ def test_the_platform_tells_the_jobs_of_each_zone_how_many_there_are() -> None:
 def test_an_alert_counts_them() -> None:
     def alert(replicas: int) -> dict[str, Any]:
         args: Any = {
-            **GITLAB,
+            **builders.GITLAB,
             "docker_daemon": {"accept_shared_nodes": True, "replicas": replicas},
             "monitoring": {"enable_pod_monitor": True, "enable_alert_rules": True},
         }
@@ -360,7 +357,7 @@ def test_an_alert_counts_them() -> None:
 
 def test_a_runner_alone_can_be_told_of_several() -> None:
     args: Any = {
-        **GITLAB,
+        **builders.GITLAB,
         "docker": {"host": HOST, "client_secret_name": "client", "replicas": 2},
     }
     (text,) = pre_build_scripts(deploy(lambda: GitLabRunner("ci", args))).values()

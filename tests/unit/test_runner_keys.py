@@ -4,12 +4,12 @@ import json
 import subprocess
 from typing import Any
 
-from gitlab_runner_k8s import _pins
+from gitlab_runner_k8s import pins
 
 from lab.paths import BIN, ROOT
 from tests import required
 
-KEYS = ROOT / "components/gitlab_runner_k8s/_config_keys.json"
+KEYS = ROOT / "components/gitlab_runner_k8s/runner/config_keys.json"
 
 
 def _committed() -> Any:
@@ -17,7 +17,7 @@ def _committed() -> Any:
 
 
 def test_the_keys_are_those_of_the_pinned_runner() -> None:
-    assert _committed()["runner"] == _pins.RUNNER_VERSION
+    assert _committed()["runner"] == pins.RUNNER_VERSION
 
 
 def test_the_keys_are_those_that_the_runner_decodes() -> None:

@@ -11,8 +11,8 @@ import pulumi
 import pytest
 import yaml
 from gitlab_runner_k8s import ArgsError, RunnerPlatform
-from gitlab_runner_k8s._specs import RunnerPlatformSpec
-from gitlab_runner_k8s._validation import camel, secret_fields
+from gitlab_runner_k8s.platform.settings import RunnerPlatformSettings
+from gitlab_runner_k8s.validation.messages import camel, secret_fields
 from pydantic import BaseModel
 
 from stacks import settings
@@ -107,7 +107,7 @@ def secret_paths(model: type[BaseModel], path: str = "") -> Iterator[str]:
 def test_every_secret_setting_is_a_case_here() -> None:
     tried = {path for _, secrets in CASES.values() for path in secrets}
     tried = {path.replace("small", "*") for path in tried if "big-1" not in path}
-    assert tried == set(secret_paths(RunnerPlatformSpec))
+    assert tried == set(secret_paths(RunnerPlatformSettings))
 
 
 @pytest.mark.parametrize("way", ["own keys", "within"])
@@ -301,7 +301,7 @@ PAGE = (ROOT / "docs/environments.md").read_text()
 def test_the_page_names_every_secret_setting_and_no_other() -> None:
     told = set(re.findall(r"pulumi config set (?:--stack \w+ )?--secret (\S+)", PAGE))
     assert {re.sub(r"^fleets\.\w+", "fleets.*", path) for path in told} == set(
-        secret_paths(RunnerPlatformSpec)
+        secret_paths(RunnerPlatformSettings)
     )
 
 

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gitlab_runner_k8s import RunnerPlatform
+from gitlab_runner_k8s.meta import script
 
 from tests.harness import Recorder, deploy
 
@@ -163,7 +163,7 @@ def test_old_build_cache_goes_before_the_volume_is_full() -> None:
 
 def test_room_is_set_aside_and_given_up_on_a_full_volume(tmp_path: Path) -> None:
     """The script with a `df` of the test's own, for a volume of 100 MiB."""
-    script = resources.files("gitlab_runner_k8s").joinpath("_docker_reserve.sh").read_text()
+    reserve = script("daemon/reserve.sh")
     tools, volume = tmp_path / "bin", tmp_path / "volume"
     tools.mkdir()
     volume.mkdir()
@@ -173,18 +173,18 @@ def test_room_is_set_aside_and_given_up_on_a_full_volume(tmp_path: Path) -> None
         stand_in.write_text(f"#!/bin/sh\necho header\necho disk 102400 0 {free} 0% /\n")
         stand_in.chmod(0o755)
         return subprocess.run(
-            ["sh", "-c", script, "reserve.sh", str(volume)],
+            ["sh", "-c", reserve, "reserve.sh", str(volume)],
             env={"PATH": f"{tools}:/usr/bin:/bin"},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
 
-    reserve = volume / ".reserve"
+    reserved = volume / ".reserve"
     assert start(50_000) == ""
-    assert reserve.stat().st_size == 1024 * 1024
+    assert reserved.stat().st_size == 1024 * 1024
     start(50_000)
-    assert reserve.stat().st_size == 1024 * 1024
+    assert reserved.stat().st_size == 1024 * 1024
     assert "the volume is full" in start(10)
-    assert not reserve.exists()
+    assert not reserved.exists()
     assert "the volume is full" in start(10)

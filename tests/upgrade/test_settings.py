@@ -233,10 +233,10 @@ UPDATES = {
     ),
     "namespaces": Update(
         "everything",
-        {f"namespaces.{name}": f"other-{name}" for name in ("cache", "docker", "mirror")},
+        {f"namespaces.{name}": f"other-{name}" for name in ("cache", "daemon", "mirror")},
         {
             "namespaces.cache": "replace Namespace gitlab-runner-cache-namespace metadata.name",
-            "namespaces.docker": "replace Namespace gitlab-runner-docker-namespace metadata.name",
+            "namespaces.daemon": "replace Namespace gitlab-runner-docker-namespace metadata.name",
             "namespaces.mirror": "replace Namespace gitlab-runner-mirror-namespace metadata.name",
         },
         MOVED | {"Namespace"},
@@ -329,14 +329,14 @@ def test_a_bucket_that_is_not_to_be_destroyed_is_protected(
 @pytest.mark.parametrize(
     ("place", "argument", "words"),
     [
-        ("DockerOptionsArgs", "isolation", "new, empty volume and leaves the old one"),
-        ("DockerOptionsArgs", "caValidityHours", "of the same key"),
-        ("BuildKitOptionsArgs", "caValidityHours", "of the same key"),
-        ("CacheSettingsArgs", "backend", "refused where the bucket is protected"),
+        ("DockerArgs", "isolation", "new, empty volume and leaves the old one"),
+        ("DockerArgs", "caValidityHours", "of the same key"),
+        ("BuildKitArgs", "caValidityHours", "of the same key"),
+        ("CacheArgs", "backend", "refused where the bucket is protected"),
         ("RunnerPlatformArgs", "allowVolumeDeletion", "or an update that renames or removes"),
-        ("S3OptionsArgs", "bucketName", "Another name is another bucket"),
-        ("S3OptionsArgs", "region", "Another region is another bucket"),
-        ("S3OptionsArgs", "allowDestroy", "an update of its own"),
+        ("S3Args", "bucketName", "Another name is another bucket"),
+        ("S3Args", "region", "Another region is another bucket"),
+        ("S3Args", "allowDestroy", "an update of its own"),
         ("NamespacesArgs", "", "its volume stays behind"),
     ],
 )

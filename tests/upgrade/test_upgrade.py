@@ -16,7 +16,7 @@ from tests.upgrade.record import FOLDER, SCENARIOS, is_of_lab, read
 pytestmark = pytest.mark.engine
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 FIXTURES = [pytest.param(name, marks=pytest.mark.lab if is_of_lab(name) else ()) for name in NAMES]
-# What an update deletes on purpose, as the CHANGELOG says.
+# What an update from a recorded version deletes on purpose.
 DELETED = {
     # Nothing read it: the runner signs URLs, and jobs call the store.
     "0.1.0-alpha.2.everything": ["delete Secret gitlab-runner-cache-runner-ca"],
@@ -35,7 +35,7 @@ def test_an_update_loses_nothing(name: str, recorded: Callable[[str], Recorded])
 @pytest.mark.parametrize("name", [max(filter(is_of_lab, NAMES))])
 @pytest.mark.lab
 def test_the_check_can_fail(name: str, recorded: Callable[[str], Recorded]) -> None:
-    seen = recorded(name).preview({"namespaces": {"docker": "elsewhere"}})
+    seen = recorded(name).preview({"namespaces": {"daemon": "elsewhere"}})
     assert any(step.loses and step.kind.endswith(":StatefulSet") for step in seen)
 
 

@@ -55,8 +55,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_has_the_library_and_nothing_else(names: list[str]) -> None:
     wanted = {
-        f"gitlab_runner_k8s/{path.name}"
-        for path in PACKAGE.iterdir()
+        f"gitlab_runner_k8s/{path.relative_to(PACKAGE)}"
+        for path in PACKAGE.rglob("*")
         if path.suffix in {".py", ".sh", ".json"} or path.name == "py.typed"
     }
     assert wanted == {name for name in names if name.startswith("gitlab_runner_k8s/")}
@@ -92,7 +92,7 @@ def test_it_is_imported_where_it_is_installed(tmp_path: Path, metadata: Message)
         "import gitlab_runner_k8s as ci\n"
         "from importlib import resources\n"
         "print(ci.__file__, ci.__version__, len(ci.COMPONENTS))\n"
-        "assert resources.files(ci).joinpath('_docker_reserve.sh').read_text()\n"
+        "assert resources.files(ci).joinpath('daemon/scripts/reserve.sh').read_text()\n"
     )
     done = run(tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""The daemons that build for all jobs: Docker and rootless BuildKit."""

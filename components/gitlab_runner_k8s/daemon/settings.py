@@ -1,0 +1,254 @@
+"""Settings of the shared daemons."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from .. import pins
+from ..kubernetes.settings import ResourcesSettings, over
+from ..runner.settings import DNS_CIDRS, Replicas
+from ..validation.base import Choice, Settings
+from ..validation.rules.basic import Hours, Seconds, Whole
+from ..validation.rules.images import DockerImageReference, Image, ImageReference
+from ..validation.rules.kubernetes import (
+    AnyNamespace,
+    ClusterDomain,
+    Labels,
+    Namespace,
+    ResourceName,
+    Toleration,
+    VolumeSize,
+)
+from ..validation.rules.network import Cidr, DnsCidr, HostPort, ServerUrl
+
+_DAEMON = ResourcesSettings(
+    cpu_request="1", cpu_limit="8", memory_request="2Gi", memory_limit="16Gi"
+)
+
+
+DAEMON_STOP_SECONDS = 20
+"""Seconds that a daemon gets to stop after its drain. dockerd gives its containers 15."""
+
+
+class DaemonSettings(Settings):
+    """Settings of a daemon that builds for all jobs."""
+
+    replicas: Replicas = 1
+    """Number of daemons, each with a volume of its own. Several daemons share the load. They are no
+    security boundary: all have the same client certificate, and any job can reach every daemon of
+    its zone. To separate projects, use zones. All jobs of a project use the same daemon, which a
+    consistent hash of CI_PROJECT_ID chooses. Raising the number moves a share of the projects to
+    the new daemon, where they start cold; all other projects stay. Lowering it removes the daemon
+    with the highest number, within `termination_grace_period_seconds`; its volume stays. Jobs that
+    run on the removed daemon fail at their next command to it. Jobs that start before the runner
+    knows the new number wait, and then take the first daemon. An update from 1 to more, or back to
+    1, replaces the server's certificate and restarts the first daemon. Jobs choose their daemon in
+    their own shell, which must be bash or sh. Services, and jobs with `run:`, know only the first
+    daemon."""
+    volume_size: VolumeSize = "100Gi"
+    """Size of the volume in bytes, as a Kubernetes quantity. The volume holds the build cache and,
+    with a Docker daemon, the images. You can raise the size, if the StorageClass allows that, but
+    never lower it."""
+    storage_class_name: ResourceName | None = None
+    """StorageClass of the volume. It must provide block devices, not NFS. You cannot change it
+    later. Default: the cluster's default StorageClass."""
+    build_cache_percent: Annotated[Whole, Field(ge=10, le=90)] = 70
+    """Percent of the volume that the build cache may use. Above it, the daemon removes the oldest
+    build cache."""
+    build_cache_keep_hours: Hours = 1440
+    """Hours after which the daemon removes build cache that no build used, however much room there
+    is. Default: 1440 (60 days)."""
+    registry_mirrors: list[ServerUrl] = []
+    """URLs of pull-through mirrors of Docker Hub."""
+    insecure_registries: list[HostPort] = []
+    """`host:port` of the registries without TLS."""
+    resources: Annotated[ResourcesSettings, over(_DAEMON)] = _DAEMON
+    """Resources of the daemon and of everything that it builds."""
+    node_selector: Labels = {}
+    """Labels of the nodes on which the daemon runs. Default: any node."""
+    tolerations: list[Toleration] = []
+    """Tolerations of the daemon's pod, as in Kubernetes."""
+    enable_disruption_budget: bool = False
+    """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
+    `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the latest."""
+    certificate_validity_hours: Hours = 2160
+    """Hours for which the server's and the client's certificates are valid, from 24 to 19800 (825
+    days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    certificate_renewal_hours: Hours = 720
+    """Hours before expiry from which an update renews the certificates. The value must be less than
+    `certificate_validity_hours`. Default: 720 (30 days)."""
+    ca_validity_hours: Hours = 87600
+    """Hours for which the certificate authority is valid. Another value makes a new certificate of
+    the same key: certificates that the authority signed before are still trusted. Default: 87600
+    (10 years)."""
+    termination_grace_period_seconds: Seconds = 600
+    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a day).
+    The daemon stops as soon as no client is connected, and in any case 20 seconds before the end of
+    this time."""
+
+    def _conflicts(self) -> Iterator[str]:
+        if self.certificate_renewal_hours >= self.certificate_validity_hours:
+            yield (
+                f"certificate_renewal_hours ({self.certificate_renewal_hours}) must be less than "
+                f"certificate_validity_hours ({self.certificate_validity_hours}); lower it"
+            )
+        if not 24 <= self.certificate_validity_hours <= 825 * 24:
+            yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
+        if self.certificate_validity_hours >= self.ca_validity_hours:
+            yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
+        if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
+            yield (
+                "termination_grace_period_seconds must be from 30 to 86400 (a day): "
+                f"{DAEMON_STOP_SECONDS} of them are left to the daemon itself; change it"
+            )
+
+
+class DaemonLocationSettings(Settings):
+    """Where a daemon is, and who may reach it."""
+
+    job_namespace: Namespace = "gitlab-runner-jobs"
+    """Existing namespace of the jobs, which gets the Secret with the client certificate."""
+    cluster_domain: ClusterDomain = "cluster.local"
+    """DNS domain of the cluster."""
+    enable_network_policies: bool = True
+    """Deny all traffic of the daemon except what it needs. The jobs, and `metrics_namespaces` of a
+    Docker daemon, may reach the daemon. The daemon may reach DNS, the internet, `egress_cidrs` and
+    its mirrors in the cluster."""
+    egress_cidrs: list[Cidr] = []
+    """Private address ranges that builds may reach, such as that of a registry."""
+    dns_cidrs: list[DnsCidr] = DNS_CIDRS
+    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+
+
+def _namespace_conflicts(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:
+    if isinstance(namespace, str) and namespace == job_namespace:
+        yield (
+            f"namespace must differ from job_namespace: {why} its key must not be readable to "
+            "jobs; give it a namespace of its own"
+        )
+
+
+class DaemonIsolation(Choice):
+    """What separates the shared Docker daemon from its node."""
+
+    PRIVILEGED = "privileged"
+    """Nothing separates them: the daemon is root in a privileged pod."""
+    ROOTLESS = "rootless"
+    """The daemon and its containers are in a user namespace: root inside, user 1000 outside. The
+    pod is still privileged, because the namespaces inside need that."""
+
+
+class DockerSettings(DaemonSettings):
+    """Settings of a shared Docker daemon."""
+
+    image: DockerImageReference | None = None
+    """Image of the daemon, with tag and digest, of Docker 29.3.1 or newer. Default: the pinned
+    docker:dind image, or the pinned docker:dind-rootless image for the isolation `rootless`."""
+    isolation: DaemonIsolation = DaemonIsolation.PRIVILEGED
+    """What separates the daemon from its node. `rootless` needs nodes with unprivileged user
+    namespaces, Linux 5.11 or newer, and amd64 or arm64. Its network is slower. Another value moves
+    the daemon to a new, empty volume and leaves the old one."""
+    mtu: Annotated[Whole, Field(ge=576, le=9216)] = 1450
+    """MTU of the daemon's bridge in bytes. Set at most the MTU of the pods' network; otherwise
+    builds hang in TLS handshakes. Default: 1450 (fits VXLAN)."""
+    node_selector: Labels = {}
+    """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With the
+    isolation `rootless` nobody is, but the daemon's pod is still privileged. Required unless
+    `accept_shared_nodes` is set."""
+    accept_shared_nodes: bool = False
+    """Accept that jobs can become root on nodes that others use too. With `false`, `node_selector`
+    is required."""
+    metrics_namespaces: list[AnyNamespace] = []
+    """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
+    /metrics. Default: none; the daemon then serves no metrics."""
+    enable_pruning: bool = True
+    """Remove once an hour what jobs leave beside the build cache: stopped containers, and unused
+    networks, anonymous volumes and images. Pruning needs Kubernetes 1.29 or newer."""
+    prune_keep_hours: Hours = 72
+    """Hours after their creation for which pruning keeps stopped containers, unused networks and
+    unused images. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
+    pipeline of Friday can continue on Monday)."""
+    prune_above_percent: Annotated[Whole, Field(ge=10, le=99)] = 80
+    """Percent of the volume in use above which pruning removes every image that no container uses.
+    Below it, pruning removes only untagged images. In both cases it keeps images for
+    `prune_keep_hours`. The value must be more than `build_cache_percent`. The default lies between
+    the build cache's 70 and the 90 at which the daemon removes build cache to make room."""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield from super()._conflicts()
+        if self.enable_pruning and self.prune_above_percent <= self.build_cache_percent:
+            yield (
+                f"prune_above_percent ({self.prune_above_percent}) must be more than "
+                f"build_cache_percent ({self.build_cache_percent}): the build cache alone would "
+                "have every image removed; raise it, or lower build_cache_percent"
+            )
+        if not self.node_selector and not self.accept_shared_nodes:
+            danger = (
+                "its pod is privileged, though the daemon is not root"
+                if self.is_rootless
+                else "whoever can run a job is root there"
+            )
+            yield (
+                f"node_selector must name nodes of the daemon's own: {danger}; set it, or set "
+                "accept_shared_nodes to accept that for the nodes of others"
+            )
+        official = self.image is not None and Image(self.image)
+        if official and official.repository == "library/docker":
+            is_rootless = str(official.tag).endswith("-dind-rootless")
+            if is_rootless != self.is_rootless:
+                yield (
+                    f"image ({official.tag}) must be of the isolation '{self.isolation}'; remove "
+                    f"it, or use {self.default_image}"
+                )
+        architecture = self.node_selector.get("kubernetes.io/arch", "amd64")
+        if self.is_rootless and architecture not in {"amd64", "arm64"}:
+            yield (
+                f"node_selector.kubernetes.io/arch ({architecture}) must be amd64 or arm64 for the "
+                "isolation 'rootless', whose image there is for those alone; change it"
+            )
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the daemon runs without root."""
+        return self.isolation == "rootless"
+
+    @property
+    def default_image(self) -> str:
+        """The pinned image of the isolation."""
+        return pins.DOCKER_ROOTLESS_IMAGE if self.is_rootless else pins.DOCKER_DAEMON_IMAGE
+
+
+class SharedDockerDaemonSettings(DaemonLocationSettings, DockerSettings):
+    """Arguments of `SharedDockerDaemon`."""
+
+    namespace: Namespace = "gitlab-runner-docker"
+    """Existing namespace that only the daemon uses. It needs the Pod Security level
+    `privileged`."""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield from super()._conflicts()
+        yield from _namespace_conflicts(
+            self.namespace, self.job_namespace, "the daemon's pod is privileged and"
+        )
+
+
+class BuildKitSettings(DaemonSettings):
+    """Settings of a BuildKit daemon."""
+
+    image: ImageReference = pins.BUILDKIT_IMAGE
+    """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
+    image."""
+
+
+class BuildKitDaemonSettings(DaemonLocationSettings, BuildKitSettings):
+    """Arguments of `BuildKitDaemon`."""
+
+    namespace: Namespace = "gitlab-runner-buildkit"
+    """Existing namespace that only the daemon uses. It needs the Pod Security level `privileged`:
+    the daemon's pod is not privileged, but it has no seccomp profile and no AppArmor profile."""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield from super()._conflicts()
+        yield from _namespace_conflicts(self.namespace, self.job_namespace, "the daemon's pod and")

@@ -1,0 +1,1 @@
+"""Kubernetes objects that several components declare in the same way."""

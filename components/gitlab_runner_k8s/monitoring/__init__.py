@@ -1,0 +1,1 @@
+"""Monitoring with the Prometheus operator and Grafana."""

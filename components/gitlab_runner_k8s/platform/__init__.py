@@ -1,0 +1,1 @@
+"""The platform, which combines all components."""

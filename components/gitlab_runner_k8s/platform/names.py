@@ -1,0 +1,47 @@
+"""Names of the platform's parts, derived from its own name.
+
+They never change, because volumes depend on them.
+"""
+
+from typing import Any
+
+from ..cache.minio import MAXIMUM_NAME as MAXIMUM_STORE_NAME
+from ..validation.messages import keys_of
+from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems
+from .settings import DEFAULT_ZONE
+
+_RELEASE_NAME = 40
+"""Longest name of a release. The chart and the runner append to it."""
+
+
+def release_name(name: str, fleet: str) -> str:
+    """Return the name of a fleet's release. Without fleets, `fleet` is empty."""
+    return f"{name}-{fleet}" if fleet else name
+
+
+def zone_prefix(name: str, zone: str) -> str:
+    """Return the prefix of the names of a zone's resources."""
+    return name if zone == DEFAULT_ZONE else f"{name}-{zone}"
+
+
+def problems(name: Any, args: Any) -> list[str]:
+    """Return the problems of the names of the platform and of its parts.
+
+    Args:
+        name: The platform's name.
+        args: Its arguments, not validated yet.
+    """
+    daemons = [
+        f"{name}-{zone}-{kind}"
+        for zone in keys_of(args, "zones")
+        # `SharedDockerDaemon` appends -rootless to the name of its pod.
+        for kind in ("docker-rootless", "buildkit")
+        if f"{kind.partition('-')[0]}_daemon" in keys_of(args["zones"], zone)
+    ]
+    releases = [release_name(name, fleet) for fleet in keys_of(args, "fleets")]
+    return [
+        # Of the parts that are named after the platform alone, the cache has the shortest limit.
+        *name_problems(MAXIMUM_STORE_NAME - len("-cache"), name),
+        *name_problems(_RELEASE_NAME, *releases),
+        *name_problems(STATEFUL_SET_NAME, *daemons),
+    ]

@@ -1,0 +1,1 @@
+"""The runner: config.toml, Helm values, network policies and the release."""

@@ -1,0 +1,604 @@
+"""Settings of a runner and its jobs."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import pulumi
+from pydantic import Field
+
+from .. import pins
+from ..kubernetes.settings import ResourcesSettings, over
+from ..secrets import is_secret_name
+from ..validation.base import Choice, Settings
+from ..validation.messages import problems
+from ..validation.rules.basic import Count, PlainText, Seconds, Text, Variable, Whole
+from ..validation.rules.clouds import (
+    AzureAccountName,
+    AzureContainerName,
+    BucketName,
+    GcsBucketName,
+    KmsKeyArn,
+    ObjectPath,
+    Region,
+    RoleArn,
+)
+from ..validation.rules.gitlab import (
+    ChartName,
+    ChartRepository,
+    ChartVersion,
+    EnvironmentName,
+    FeatureFlag,
+    RunnerToken,
+    Tag,
+)
+from ..validation.rules.images import ImageReference, runner_version
+from ..validation.rules.kubernetes import (
+    Annotations,
+    AnyNamespace,
+    Bytes,
+    LabelName,
+    Labels,
+    LabelText,
+    Name,
+    Namespace,
+    PlainName,
+    ResourceName,
+    Taint,
+    TaintEffect,
+    Toleration,
+)
+from ..validation.rules.network import (
+    Address,
+    BuildKitHost,
+    Cidr,
+    DnsCidr,
+    DockerHost,
+    Domain,
+    Port,
+    ServerUrl,
+    is_address,
+)
+from .extra_config import ExtraConfig, has_posix_shell, overwrites, privileges
+
+Environment = dict[EnvironmentName, Variable]
+
+
+API_SERVER_PORTS = [443, 6443]
+
+
+DNS_CIDRS = ["169.254.20.10/32"]
+"""Default address of NodeLocal DNSCache, which is a DNS cache on each node."""
+
+
+_MANAGER = ResourcesSettings(
+    cpu_request="50m", cpu_limit="1", memory_request="128Mi", memory_limit="512Mi"
+)
+
+
+class PullPolicy(Choice):
+    """When Kubernetes pulls the images of jobs."""
+
+    ALWAYS = "always"
+    """Ask the registry every time. A job then cannot use a private image that another job left on
+    the node."""
+    IF_NOT_PRESENT = "if-not-present"
+    """Pull an image only if the node does not have it."""
+    NEVER = "never"
+    """Never pull. Jobs can use only images that the node already has."""
+
+
+class CacheType(Choice):
+    """Kind of the store of a distributed cache."""
+
+    S3 = "s3"
+    """AWS S3, or an S3-compatible store."""
+    GCS = "gcs"
+    """Google Cloud Storage."""
+    AZURE = "azure"
+    """Azure Blob Storage."""
+
+
+class SpotNodes(Choice):
+    """Provider of the interruptible nodes, which determines their node selector and toleration."""
+
+    EKS = "eks"
+    """Managed node groups of EKS."""
+    KARPENTER = "karpenter"
+    """Nodes that Karpenter creates."""
+    GKE = "gke"
+    """Spot VMs of GKE."""
+    AKS = "aks"
+    """Spot node pools of AKS."""
+
+
+class SecretStoreKind(Choice):
+    """Kind of the store that the External Secrets Operator reads."""
+
+    CLUSTER_SECRET_STORE = "ClusterSecretStore"  # noqa: S105
+    """A store for the whole cluster."""
+    SECRET_STORE = "SecretStore"  # noqa: S105
+    """A store in the runner's namespace."""
+
+
+class ChartSettings(Settings):
+    """Source of the runner's Helm chart."""
+
+    chart: ChartName = pins.CHART_NAME
+    """Name of the chart, an `oci://` reference, or a path."""
+    repository: ChartRepository | None = pins.CHART_REPOSITORY
+    """`https://` URL of the chart repository. It is not used if `chart` is an `oci://` reference or
+    a path."""
+    version: ChartVersion = pins.CHART_VERSION
+    """Exact version of the chart, 0.88.2 or newer. This package is tested with the default
+    version."""
+
+
+class _AwsLocation(Settings):
+    region: Region
+
+
+class S3LocationSettings(Settings):
+    """Location of a bucket: on AWS, or in an S3-compatible store."""
+
+    region: Text = "us-east-1"
+    """Region of the bucket. Required for a bucket on AWS; S3-compatible stores expect the
+    default."""
+    server_address: Address | None = None
+    """`host:port` of an S3-compatible store, without a scheme. Such a store needs an access key,
+    because only AWS knows the identity of a pod. Default: AWS S3."""
+    insecure: bool = False
+    """Use plain HTTP instead of HTTPS. Allowed only with `server_address`."""
+    role_arn: RoleArn | None = None
+    """ARN of the IAM role that the runner assumes for each object. Objects over 5 GB need it. Only
+    for AWS S3. Default: presigned URLs, for objects up to 5 GB."""
+    kms_key_arn: KmsKeyArn | None = None
+    """ARN of the KMS key that encrypts the objects. Default: the bucket's own encryption."""
+
+    def place_problems(self, *, has_keys: bool) -> Iterator[str]:
+        """Check the location for contradictions, alone and against the credentials."""
+        address = self.server_address
+        if address is None and "region" not in self.model_fields_set:
+            yield "region must be set for a bucket on AWS; set it, or set server_address"
+        if address is None and isinstance(self.region, str):
+            yield from problems(_AwsLocation, {"region": self.region})
+        if address is None and self.insecure:
+            yield "insecure is only for a store with a server_address; remove it"
+        if self.role_arn is not None and address is not None:
+            yield "role_arn is only for AWS S3; remove it, or remove server_address"
+        is_aws = isinstance(address, str) and ".amazonaws.com" in address
+        if address is not None and not has_keys and not is_aws:
+            yield (
+                "server_address needs an access key: only AWS knows the identity of a pod; set "
+                "credentials_secret_name or a key, or remove server_address"
+            )
+
+
+class _S3Bucket(Settings):
+    bucket: BucketName
+
+
+class _GcsBucket(Settings):
+    bucket: GcsBucketName
+
+
+class _AzureBucket(Settings):
+    bucket: AzureContainerName
+
+
+class RunnerCacheSettings(S3LocationSettings):
+    """Store for the `cache:` of jobs."""
+
+    type: CacheType = CacheType.S3
+    """Kind of the store."""
+    bucket: Text
+    """Name of the bucket, or of the container on Azure."""
+    path: ObjectPath | None = None
+    """Prefix of every object. Runners with the same prefix share their cache, so use a prefix only
+    for runners of one zone. Default: the name of the Helm release."""
+    max_archive_size: Bytes | None = None
+    """Size in bytes above which a job's cache is not uploaded, as a Kubernetes quantity. The job
+    itself checks the size, so the limit is no defence against the job. Default: no limit."""
+    credentials_secret_name: ResourceName | None = None
+    """Secret in the runner's namespace with the credentials, in the keys that the chart reads. The
+    keys are `accesskey` and `secretkey` for S3, `gcs-application-credentials-file` for GCS, and
+    `azure-account-name` and `azure-account-key` for Azure. Default: the identity of the runner's
+    ServiceAccount."""
+    credentials_checksum: Text | None = None
+    """Text that changes whenever the credentials change. A new value restarts the runner's pod.
+    Default: none; the runner then does not notice a change of the Secret."""
+    account_name: AzureAccountName | None = None
+    """Name of the Azure storage account. Required for the type `azure`, and allowed only for it."""
+    storage_domain: Domain | None = None
+    """Domain of the Azure store. Default: blob.core.windows.net."""
+    ca_secret_name: ResourceName | None = None
+    """Secret in the job namespace with the key `ca.crt`: the certificate of the private authority
+    that signed the store's certificate. Default: the system's certificate authorities."""
+
+    def _conflicts(self) -> Iterator[str]:
+        if self.type == "s3":
+            yield from self.place_problems(has_keys=self.credentials_secret_name is not None)
+            yield from problems(_S3Bucket, {"bucket": self.bucket})
+        if self.type == "gcs":
+            yield from problems(_GcsBucket, {"bucket": self.bucket})
+        if self.type == "azure":
+            yield from problems(_AzureBucket, {"bucket": self.bucket})
+            if self.account_name is None:
+                yield "account_name must be set for the type 'azure'; name the storage account"
+        only = {
+            "s3": ("server_address", "role_arn", "kms_key_arn"),
+            "azure": ("account_name", "storage_domain"),
+        }
+        for kind, fields in only.items():
+            for field in fields:
+                if kind != self.type and getattr(self, field) is not None:
+                    yield f"{field} is only for the type '{kind}'; remove it"
+
+
+MAXIMUM_REPLICAS = 16
+"""Largest number of daemons. The server's certificate has a name for each of them, so raising this
+renews the certificate of every component with several daemons, and restarts the daemons."""
+
+
+Replicas = Annotated[Whole, Field(ge=1, le=MAXIMUM_REPLICAS)]
+
+
+def host_conflicts(host: object, replicas: int, path: str = "") -> Iterator[str]:
+    """Return the problem of a host from which the names of several daemons cannot be derived."""
+    if replicas > 1 and isinstance(host, str) and is_address(host):
+        yield (
+            f"{path}host must be a DNS name where there are {replicas} daemons, whose names are "
+            f"made of it, got '{host}'; name the daemon's Service"
+        )
+
+
+class _RunnerDaemonSettings(Settings):
+    client_secret_name: ResourceName
+    """Secret in the job namespace with the client certificate, in the keys `ca.pem`, `cert.pem` and
+    `key.pem`."""
+    replicas: Replicas = 1
+    """Number of daemons. The first daemon has the address `host`. The addresses of the others have
+    -1, -2 and so on behind the first label of its name. With several daemons, `host` must be a DNS
+    name. All jobs of a project use the same daemon."""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield from host_conflicts(getattr(self, "host", None), self.replicas)
+
+
+class RunnerDockerSettings(_RunnerDaemonSettings):
+    """A Docker daemon that every job uses, over mutual TLS."""
+
+    host: DockerHost
+    """Address of the daemon, `tcp://host:2376`. For a Service in a cluster whose domain has two
+    labels, such as cluster.local, jobs get the DNS option `ndots:4`. The resolver then looks the
+    name up at once; with Kubernetes' default of 5 it tries three wrong names first. To override the
+    option, set `dns_config` in `extra_config`: the last option counts. If `extra_config` sets a
+    `dns_policy` other than the cluster's, jobs do not get the option."""
+
+
+class RunnerBuildKitSettings(_RunnerDaemonSettings):
+    """A BuildKit daemon that every job uses, over mutual TLS."""
+
+    host: BuildKitHost
+    """Address of the daemon, `tcp://host:1234`. Jobs find it in the variable BUILDKIT_HOST. For a
+    Service in the cluster, jobs get the same DNS option as for a Docker daemon: see `host` of
+    `RunnerDockerArgs`."""
+
+
+class RunnerMirrorSettings(Settings):
+    """A mirror of Docker Hub for the Docker daemons that jobs start themselves."""
+
+    url: ServerUrl
+    """URL of the mirror, with its scheme."""
+    daemon_config_map_name: ResourceName
+    """ConfigMap in the job namespace with a `daemon.json` that names the mirror."""
+
+
+class ExternalSecretSettings(Settings):
+    """A runner token that the External Secrets Operator reads from a store.
+
+    The operator must be installed in the cluster. The token never passes through Pulumi. After a
+    change in the store, the runner uses the new token once its pod restarts.
+    """
+
+    store_name: ResourceName
+    """Name of the store, an object of the External Secrets Operator."""
+    store_kind: SecretStoreKind = SecretStoreKind.CLUSTER_SECRET_STORE
+    """Kind of the store."""
+    remote_key: Text
+    """Key of the token in the store."""
+    remote_property: Text | None = None
+    """Property of the key that holds the token, if the key has several properties. Default: the
+    whole value of the key."""
+    refresh_interval_seconds: Annotated[Seconds, Field(ge=60)] = 3600
+    """Seconds between two reads of the store."""
+
+
+_NEEDED_FLAGS = {
+    "FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": (
+        "the runner would save a rotated token to a file that its restart throws away"
+    ),
+    "FF_USE_POD_ACTIVE_DEADLINE_SECONDS": (
+        "without it the pods of a runner that is gone would run for ever"
+    ),
+}
+
+
+class RunnerSettings(Settings):
+    """Settings of a runner and its jobs."""
+
+    concurrent: Count = 10
+    """Number of jobs that run at the same time."""
+    request_concurrency: Count | None = None
+    """Number of requests for jobs that are open at the same time, from 1 to `concurrent`. With 1,
+    jobs start late under GitLab's long polling. Default: 4, or `concurrent` if that is less."""
+    default_image: ImageReference = pins.DOCKER_CLI_IMAGE
+    """Image, with tag and digest, of jobs that name none. Default: the pinned image of the docker
+    client."""
+    helper_image: ImageReference | None = None
+    """Image, with tag and digest, of the helper container, which clones the repository and
+    transfers the cache. Its version must be that of the runner. Default: the runner's own
+    choice."""
+    image: ImageReference = pins.RUNNER_IMAGE
+    """Image of the runner itself, with tag and digest. Default: the pinned image of GitLab
+    Runner."""
+    image_pull_secrets: list[ResourceName] = []
+    """Names of the Secrets for pulling the runner's own image."""
+    pull_policy: PullPolicy = PullPolicy.ALWAYS
+    """When Kubernetes pulls the images of jobs."""
+    allowed_pull_policies: list[PullPolicy] = []
+    """Pull policies that a job may choose. The list must contain `pull_policy`. Default: only
+    `pull_policy`."""
+    allowed_images: list[PlainText] = []
+    """Patterns of images that jobs may use, such as "registry.example.com/**". Default: any
+    image."""
+    allowed_services: list[PlainText] = []
+    """Patterns of images that jobs may use as services. Default: any image."""
+    tags: list[Tag] = []
+    """Tags of the runner, as an annotation of the Deployment for people to read. Set the tags that
+    select jobs in GitLab: with a glrt- token, a runner cannot choose them."""
+    spot: SpotNodes | None = None
+    """Run jobs on interruptible nodes, by the labels and taints of this provider. A job fails if
+    its node goes away: use `retry` in CI/CD. Default: any node."""
+    enable_privileged_jobs: bool = False
+    """Run all containers of every job privileged. A Docker daemon in each job needs that. Refused
+    together with a shared Docker daemon."""
+    enable_privileged_services: bool = False
+    """Run the services of jobs privileged, but not the jobs themselves. A Docker daemon in each job
+    needs that. Refused together with a shared Docker daemon."""
+    enable_job_disruption_budget: bool = False
+    """Keep a node drain from evicting running jobs: the drain waits for them. With `false`, the
+    drain evicts the jobs."""
+    environment: Environment = {}
+    """Variables of every job. CI/CD variables override them. Do not put secrets here: the variables
+    are plain text in the cluster. A secret Output, and a name or value that looks like a secret,
+    are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too."""
+    job_resources: ResourcesSettings = ResourcesSettings()
+    """Resources of the container that runs the job's script. Default: no requests or limits, except
+    those of a LimitRange in the job namespace."""
+    helper_resources: ResourcesSettings = ResourcesSettings()
+    """Resources of the helper container. Default: no requests or limits, except those of a
+    LimitRange in the job namespace."""
+    service_resources: ResourcesSettings = ResourcesSettings()
+    """Resources of the jobs' services. Default: no requests or limits, except those of a LimitRange
+    in the job namespace."""
+    manager_resources: Annotated[ResourcesSettings, over(_MANAGER)] = _MANAGER
+    """Resources of the runner itself."""
+    job_node_selector: Labels = {}
+    """Labels of the nodes on which jobs run. Default: any node."""
+    job_node_tolerations: dict[Taint, TaintEffect | Literal[""]] = {}
+    """Taints that jobs tolerate, as "key=value": "Effect"."""
+    job_pod_labels: Labels = {}
+    """Labels of the jobs' pods, in addition to the runner's own. Labels that contain
+    `runner.gitlab.com/` are refused."""
+    job_pod_annotations: Annotations = {}
+    """Annotations of the jobs' pods."""
+    job_service_account_name: ResourceName | None = None
+    """Existing ServiceAccount of the jobs' pods. Its token is not mounted. Default: the namespace's
+    default ServiceAccount, without rights."""
+    job_runtime_class_name: PlainName | None = None
+    """RuntimeClass of the jobs' pods, such as that of gVisor or Kata. Default: the cluster's
+    default runtime."""
+    job_priority_class_name: PlainName | None = None
+    """PriorityClass of the jobs' pods. Default: the cluster's default priority."""
+    manager_node_selector: Labels = {}
+    """Labels of the nodes on which the runner itself runs. Default: any node."""
+    manager_tolerations: list[Toleration] = []
+    """Tolerations of the runner's own pod, as in Kubernetes: `key`, `operator`, `value`, `effect`,
+    `tolerationSeconds`."""
+    manager_priority_class_name: PlainName | None = None
+    """PriorityClass of the runner's own pod. Default: the cluster's default priority."""
+    gitlab_ca_secret_name: ResourceName | None = None
+    """Existing Secret in the runner's namespace with the key `<GitLab's host>.crt`. Set it if a
+    private authority signed GitLab's certificate. Default: the system's certificate authorities."""
+    feature_flags: dict[FeatureFlag, bool] = {}
+    """Feature flags of the runner, such as FF_USE_FASTZIP. The package itself sets
+    FF_DISABLE_AUTOMATIC_TOKEN_ROTATION. You cannot switch off that flag or
+    FF_USE_POD_ACTIVE_DEADLINE_SECONDS."""
+    extra_config: ExtraConfig | None = None
+    """More of config.toml, as TOML text: one `[[runners]]` table with keys that have no setting
+    here. Unknown keys, keys that have a setting, secrets, and paths of the node's own system are
+    refused. With a shared Docker daemon, any kind of privilege is refused too. So are keys that let
+    a job choose its labels, ServiceAccount, namespace or nodes. An `autoscaler` gives the runner
+    rights on Deployments in the job namespace, and a ClusterRole for PriorityClasses. Default:
+    none."""
+    poll_timeout_seconds: Annotated[Seconds, Field(ge=30)] = 600
+    """Seconds that a job's pod may take to start, at most `maximum_job_timeout_seconds`. Default:
+    600 (time for a new node to start)."""
+    daemon_wait_seconds: Annotated[Seconds, Field(le=3600)] = 300
+    """Seconds that a job waits at its start for a shared daemon that is restarting, before the job
+    fails. With 0, jobs do not wait. With several daemons, the job takes the first daemon after this
+    time, and waits for it as long again. Only jobs with the daemon's client in their image wait."""
+    check_interval_seconds: Annotated[Seconds, Field(ge=1)] = 3
+    """Seconds between two requests for jobs."""
+    maximum_job_timeout_seconds: Annotated[Seconds, Field(ge=600)] = 3600
+    """Seconds that a runner that is being replaced waits for its jobs to end. Set at least the
+    longest job timeout of your projects."""
+    gitlab_outage_tolerance_minutes: Annotated[Whole, Field(ge=3, le=24 * 60)] = 30
+    """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job ends
+    during such an outage, the runner still reports it afterwards. The chart's own default is 3."""
+    log_level: Literal["debug", "info", "warn", "error", "fatal", "panic"] = "info"
+    """Lowest severity that the runner logs: debug, info, warn, error, fatal or panic."""
+    enable_metrics: bool = True
+    """Serve Prometheus metrics on port 9252."""
+    chart: ChartSettings = ChartSettings()
+    """Helm chart of the runner. Default: GitLab's chart, at the pinned version."""
+
+    def _conflicts(self) -> Iterator[str]:
+        requests = self.request_concurrency
+        if requests is not None and requests > self.concurrent:
+            yield (
+                f"request_concurrency ({requests}) must not exceed concurrent ({self.concurrent}); "
+                "lower it, or raise concurrent"
+            )
+        for key in self.environment:
+            if key.upper().startswith(("DOCKER_", "BUILDKIT_")) or is_secret_name(key):
+                yield (
+                    f"environment.{key} must not be set here: it is plain text in the cluster, or "
+                    "belongs to the shared daemon; use a masked CI/CD variable of the project"
+                )
+        for flag, why in _NEEDED_FLAGS.items():
+            if self.feature_flags.get(flag) is False:
+                yield f"feature_flags.{flag} must not be switched off: {why}; remove it"
+            if flag in self.environment:
+                yield f"environment.{flag} must not be set: {why}; remove it"
+        if self.allowed_pull_policies and self.pull_policy not in self.allowed_pull_policies:
+            yield (
+                f"pull_policy ({self.pull_policy}) must be among allowed_pull_policies "
+                f"({', '.join(self.allowed_pull_policies)}); add it"
+            )
+        runner, helper = runner_version(self.image), runner_version(self.helper_image)
+        if runner and helper and runner != helper:
+            yield (
+                f"helper_image ({helper}) must be of the runner's version ({runner}): "
+                "they are one program in two parts; change it, or remove helper_image"
+            )
+        if self.poll_timeout_seconds > self.maximum_job_timeout_seconds:
+            yield (
+                f"poll_timeout_seconds ({self.poll_timeout_seconds}) must not exceed "
+                f"maximum_job_timeout_seconds ({self.maximum_job_timeout_seconds}); lower it"
+            )
+        for key in self.job_pod_labels:
+            if "runner.gitlab.com/" in key:
+                yield f"job_pod_labels.{key} is the runner's own; remove it"
+
+
+class GitLabRunnerSettings(RunnerSettings):
+    """Arguments of `GitLabRunner`."""
+
+    gitlab_url: ServerUrl
+    """URL of GitLab, `https://…`."""
+    runner_token: RunnerToken | None = None
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
+    `runner_token`, `token_secret_name` and `token_external_secret`."""
+    token_secret_name: ResourceName | None = None
+    """Existing Secret in the runner's namespace with the keys `runner-token` and
+    `runner-registration-token` (empty), in place of `runner_token`."""
+    token_external_secret: ExternalSecretSettings | None = None
+    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
+    namespace: Namespace = "gitlab-runner"
+    """Existing namespace of the runner itself."""
+    job_namespace: Namespace = "gitlab-runner-jobs"
+    """Existing namespace of the jobs' pods. It must differ from `namespace`."""
+    release_name: Name | None = None
+    """Name of the Helm release, of the Deployment and of the ServiceAccount. Another name makes a
+    new release. Default: the component's name."""
+    service_account_annotations: dict[LabelName, Variable] = {}
+    """Annotations of the runner's ServiceAccount, such as the ARN of a role."""
+    manager_pod_labels: dict[LabelName, LabelText] = {}
+    """Labels of the runner's own pod, such as those for a workload identity."""
+    cache: RunnerCacheSettings | None = None
+    """Distributed cache. Default: none; the `cache:` of a job is then lost with the job's pod."""
+    docker: RunnerDockerSettings | None = None
+    """Shared Docker daemon. Default: none."""
+    buildkit: RunnerBuildKitSettings | None = None
+    """Shared BuildKit daemon. Default: none."""
+    registry_mirror: RunnerMirrorSettings | None = None
+    """Mirror of Docker Hub for the Docker daemons that jobs start. Default: none."""
+    metrics_namespaces: list[AnyNamespace] = []
+    """Namespaces, such as that of Prometheus, that may read the metrics. If the cluster's network
+    does not enforce NetworkPolicy, every pod can read them."""
+    allow_insecure_gitlab_url: bool = False
+    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted."""
+    enable_network_policies: bool = True
+    """Deny all traffic of the runner and the jobs except what they need. The setting has no effect
+    where the cluster's network does not enforce NetworkPolicy."""
+    egress_cidrs: list[Cidr] = []
+    """Private address ranges that jobs may reach, such as that of a registry."""
+    dns_cidrs: list[DnsCidr] = DNS_CIDRS
+    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    api_server_ports: list[Port] = API_SERVER_PORTS
+    """TCP ports on which the Kubernetes API server answers."""
+    gitlab_port: Port | None = None
+    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and its
+    pods listen on another port than its Service: NetworkPolicies see the port of the pods. Default:
+    the port of `gitlab_url`."""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield from super()._conflicts()
+        yield from token_problems(self)
+        yield from url_problems(self.gitlab_url, self.allow_insecure_gitlab_url)
+        if self.docker:
+            yield from shared_daemon_conflicts(self)
+        for daemon in (self.docker, self.buildkit):
+            if daemon:
+                yield from replicas_conflicts(self, daemon.replicas)
+        if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
+            yield (
+                "job_namespace must differ from namespace: jobs could read the runner's token "
+                "there; give them a namespace of their own"
+            )
+
+
+def shared_daemon_conflicts(runner: RunnerSettings, path: str = "") -> Iterator[str]:
+    """Return the problems of a runner whose jobs use a shared daemon."""
+    for field in ("enable_privileged_jobs", "enable_privileged_services"):
+        if getattr(runner, field):
+            yield (
+                f"{path}{field} must be off where jobs use the shared daemon; "
+                "remove it: the jobs need no privilege of their own"
+            )
+    for key in overwrites(runner.extra_config):
+        yield (
+            f"{path}extra_config must not set {key} where jobs use the shared daemon: a job could "
+            "give itself another zone's labels or identity, or the daemon's nodes; remove it"
+        )
+    for key in privileges(runner.extra_config):
+        yield (
+            f"{path}extra_config must not set {key} where jobs use the shared daemon; "
+            "remove it: the jobs need no privilege of their own"
+        )
+
+
+def replicas_conflicts(runner: RunnerSettings, replicas: int, path: str = "") -> Iterator[str]:
+    """Return the problem that keeps a runner's jobs from choosing among several daemons."""
+    if replicas > 1 and not has_posix_shell(runner.extra_config):
+        yield (
+            f"{path}extra_config must not set another shell than bash or sh where there are "
+            f"{replicas} daemons: jobs choose theirs in the shell; remove it, or set replicas to 1"
+        )
+
+
+TOKENS = ("runner_token", "token_secret_name", "token_external_secret")
+
+
+def token_problems(settings: Any) -> Iterator[str]:
+    """Return the problem of a runner that does not get its token from exactly one setting."""
+    names = [name for name in TOKENS if getattr(settings, name) is not None]
+    if len(names) != 1:
+        yield (
+            "exactly one of runner_token, token_secret_name and token_external_secret must be set, "
+            f"got {' and '.join(names) or 'none'}; runner_token is a glrt- token as a secret, "
+            "token_secret_name names a Secret with the keys 'runner-token' and "
+            "'runner-registration-token' (empty)"
+        )
+
+
+def url_problems(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
+    """Return the problem of the scheme of GitLab's URL."""
+    if isinstance(url, str) and urlsplit(url).scheme == "http" and not insecure:
+        yield (
+            f"gitlab_url must be https, got '{url}'; use https, or set allow_insecure_gitlab_url "
+            "(the runner's token crosses the network in clear)"
+        )

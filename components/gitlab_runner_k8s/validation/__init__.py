@@ -1,0 +1,1 @@
+"""Validation of settings: rules by subject, and one message with every problem."""

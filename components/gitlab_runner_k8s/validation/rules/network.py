@@ -1,0 +1,141 @@
+"""Rules for addresses, ports and address blocks."""
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import pulumi
+from pydantic import AfterValidator, Field
+
+from ..base import leaf, matches, rule
+from .basic import Whole
+
+Port = Annotated[Whole, Field(ge=1, le=65_535)]
+
+
+HOST = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+
+
+def _is_host(host: str | None) -> bool:
+    if host and re.fullmatch(HOST, host) and len(host) <= 253:
+        return True
+    try:
+        return ipaddress.ip_address(host or "").version == 6
+    except ValueError:
+        return False
+
+
+def is_place(value: str) -> bool:
+    """Tell whether a text is `host` or `host:port`."""
+    match = re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}))?", value)
+    if match is None or not _is_host(match[1].strip("[]")):
+        return False
+    return match[3] is None or 1 <= int(match[3]) <= 65_535
+
+
+def is_address(url: str) -> bool:
+    """Tell whether a URL's host is an IP address."""
+    try:
+        ipaddress.ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
+def server_url(value: str) -> str | None:
+    """Return the problem of a server's URL, or None."""
+    problem = "must be an https:// URL, such as 'https://gitlab.example.com'"
+    try:
+        url = urlsplit(value)
+    except ValueError:
+        return problem
+    if url.username or url.password:
+        return "must not carry credentials; remove 'user:password@'"
+    if url.scheme not in {"https", "http"} or not is_place(url.netloc):
+        return problem
+    if url.query or url.fragment:
+        return "must not have a query or a fragment; remove what follows '?' or '#'"
+    if not re.fullmatch(r"[A-Za-z0-9._~%/-]*", url.path):
+        return f"{problem}; remove what is not of [A-Za-z0-9._~%/-] from its path"
+    if url.path.rstrip("/").endswith("/ci"):
+        return "must be the address of GitLab itself; remove '/ci'"
+    return None
+
+
+def _address(value: str) -> str | None:
+    if is_place(value):
+        return None
+    return "must be host or host:port without a scheme, such as 'registry.example.com:5000'"
+
+
+def _daemon_host(port: int) -> AfterValidator:
+    problem = f"must be 'tcp://host:{port}', a daemon with mutual TLS"
+
+    def check(value: str) -> str | None:
+        scheme, _, place = value.partition("://")
+        if scheme != "tcp" or not is_place(place) or not re.search(r":[0-9]+$", place):
+            return problem
+        if place.endswith(":2375"):
+            return f"{problem}; 2375 is the port without TLS, where whoever reaches it is root"
+        return None
+
+    return rule(check)
+
+
+def _dns_cidr(value: str) -> str | None:
+    problem = "must be an address block of a DNS cache, such as '169.254.20.10/32'"
+    try:
+        block = ipaddress.ip_network(value)
+    except ValueError:
+        return problem
+    # A wider block would let any traffic out that uses port 53.
+    return None if value.isascii() and block.num_addresses <= 256 else problem
+
+
+DnsCidr = Annotated[str, rule(_dns_cidr)]
+
+
+# The clouds' metadata services, and the block that maps IPv4 addresses into IPv6.
+_NOT_FOR_EGRESS = tuple(
+    ipaddress.ip_network(block) for block in ("169.254.0.0/16", "fe80::/10", "::ffff:0:0/96")
+)
+
+
+def _cidr(value: str) -> str | None:
+    try:
+        block = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        block = None
+    if block is None or "/" not in value or not value.isascii():
+        return "must be a CIDR block, such as '10.0.0.0/8' or 'fd00::/8'"
+    if block.prefixlen == 0:
+        return "must not be every address; name the ranges that jobs need"
+    if any(block.version == other.version and block.overlaps(other) for other in _NOT_FOR_EGRESS):
+        return (
+            "must not overlap link-local addresses, where the cloud's metadata service hands out "
+            "the node's credentials; name smaller ranges"
+        )
+    if str(block) != value.lower():
+        return f"must be the address of a network; write '{block}'"
+    return None
+
+
+Cidr = Annotated[str, rule(_cidr)]
+
+
+HostPort = Annotated[str, rule(_address)]
+
+
+if TYPE_CHECKING:
+    ServerUrl = pulumi.Input[str]
+    DockerHost = pulumi.Input[str]
+    BuildKitHost = pulumi.Input[str]
+    Address = pulumi.Input[str]
+    Domain = pulumi.Input[str]
+else:  # pydantic cannot read pulumi.Input itself
+    ServerUrl = leaf(rule(server_url))
+    DockerHost = leaf(_daemon_host(2376))
+    BuildKitHost = leaf(_daemon_host(1234))
+    Address = leaf(rule(_address))
+    Domain = leaf(matches(HOST, "must be a DNS domain, such as 'blob.core.windows.net'"))
