@@ -1,7 +1,6 @@
 """What every test shares."""
 
 import gc
-from collections.abc import Iterator
 
 # Its plugin imports this in pytest's summary otherwise. A failed update upsets Python 3.11's count
 # of recursion, and then nothing can be parsed any more.
@@ -15,9 +14,9 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def _collect_what_a_failed_program_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    # After a failed update the SDK leaves the program's coroutine, whose end raises wherever the
-    # garbage collector happens to find it: better here than in the middle of something.
-    yield
+def _collect_unfinished_programs(request: pytest.FixtureRequest) -> None:
+    # After a failed update the SDK leaves the program's coroutine. When the garbage collector finds
+    # it, its end stops the callback server of whichever program runs then. So it is collected
+    # before a program starts: at the end of its own test, pytest still holds the fixtures.
     if request.node.get_closest_marker("engine") or request.node.get_closest_marker("lab"):
         gc.collect()

@@ -1,6 +1,7 @@
 """A command that a test interrupts, and what it leaves running."""
 
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ class Command:
                 stdout=output,
                 stderr=output,
                 process_group=0,
+                # A shell that starts a command in the background has it ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
