@@ -102,7 +102,7 @@ fmt: setup ## Format, and fix what can be fixed
 
 types: setup ## Strict types
 	@$(VENV)/bin/mypy components generate templates stacks lab preview tests docs bench
-	@for program in __main__.py template/__main__.py examples/*/__main__.py; do $(VENV)/bin/mypy "$$program" || exit 1; done
+	@for program in __main__.py template/__main__.py examples/*/__main__.py; do MYPYPATH=components $(VENV)/bin/mypy "$$program" || exit 1; done
 
 check: lint types test ## Everything that needs no cluster
 
