@@ -15,6 +15,10 @@ _TURNS = 20
 known value needs about 5."""
 
 
+NOT_KNOWN: pulumi.Output[Any] = object.__new__(pulumi.Output)
+"""Stands in for a value that no rule may judge. It is never resolved."""
+
+
 class HiddenText(str):
     """A secret text. Rules can read it, and messages show `[secret]` in its place."""
 
@@ -35,13 +39,15 @@ def known(value: Any) -> Any:
 
     Args:
         value: Any value. Plain values, and Outputs whose value is not known yet, are returned
-            unchanged. A secret text is returned as `HiddenText`.
+            unchanged. A secret text or number is returned as `HiddenText`.
     """
-    if not isinstance(value, pulumi.Output):
+    if not isinstance(value, pulumi.Output) or value is NOT_KNOWN:
         return value
     state = asyncio.ensure_future(
         asyncio.gather(value.future(), value.is_known(), value.is_secret())
     )
+    # Not cancelled, which would cancel the Output too: its error is the Output's own.
+    state.add_done_callback(lambda done: done.cancelled() or done.exception())
     for _ in range(_TURNS):
         if state.done():
             break
@@ -51,7 +57,9 @@ def known(value: Any) -> Any:
     plain, is_known, is_secret = state.result()
     if not is_known:
         return value
-    return HiddenText(plain) if is_secret and isinstance(plain, str) else plain
+    if not is_secret:
+        return plain
+    return HiddenText(plain) if isinstance(plain, str | int | float) else value
 
 
 def has_output(value: Any) -> bool:

@@ -1304,6 +1304,9 @@ def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
     for value in ("canary", token()):
         with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret"):
             deploy(lambda value=value: made(pulumi.Output.secret(value)))  # type: ignore[misc]
+    with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret") as pin:
+        deploy(lambda: made(pulumi.Output.secret(471147)))  # type: ignore[arg-type]
+    assert "471147" not in str(pin.value)
     with pytest.raises(ValueError, match=r"environment\.A: must not hold a token"):
         deploy(lambda: made(pulumi.Output.from_input(token())))
 
@@ -1410,6 +1413,26 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     ):
         assert any(problem.startswith(path) for problem in caught.value.problems), (path, caught)
     assert "glpat-abc" not in str(caught.value)
+
+
+def test_the_name_leaves_room_for_the_rootless_daemons_pods() -> None:
+    daemon = {"accept_shared_nodes": True, "isolation": "rootless"}
+    args: Any = {**GOOD, "docker_daemon": daemon}
+    assert deploy(lambda: RunnerPlatform("a" * 36, args)).one(
+        ":StatefulSet", f"{'a' * 36}-docker-daemon"
+    )
+    problems = refused(lambda: RunnerPlatform("a" * 37, args)).problems
+    assert problems[0].startswith(f"the name '{'a' * 37}-docker-rootless' must be")
+
+
+def test_a_wrong_item_hides_no_valid_one() -> None:
+    policies = ["bad", "always", "worse", "if-not-present"]
+    wrong = runner(pull_policy="if-not-present", allowed_pull_policies=policies)
+    problems = refused(lambda: RunnerPlatform("bad", arguments(wrong))).problems  # type: ignore[arg-type]
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "runner.allowed_pull_policies[0]",
+        "runner.allowed_pull_policies[2]",
+    ]
 
 
 def test_a_wrong_label_is_one_problem() -> None:

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
-from gitlab_runner_k8s import BuildKitDaemon, RunnerPlatform, SharedDockerDaemon, meta, pins
+from gitlab_runner_k8s import (
+    BuildKitDaemon,
+    GitLabRunner,
+    RunnerPlatform,
+    SharedDockerDaemon,
+    meta,
+    pins,
+)
 
 from tests import builders
 from tests.harness import Recorder, deploy
@@ -352,9 +360,21 @@ def test_the_daemons_name_is_looked_up_at_once(fields: dict[str, Any], dots: str
     assert table["kubernetes"].get("dns_config") == wanted
 
 
-def test_a_limit_of_the_users_own_comes_last_and_counts() -> None:
-    own = {"dns_config": {"options": [{"name": "ndots", "value": "1"}]}}
-    extra = builders.extra_config(kubernetes=own)
-    table = builders.runner_table(**builders.daemon("docker", HOST), extra_config=extra)
-    found = [one["value"] for one in table["kubernetes"]["dns_config"]["options"]]
-    assert found[-1] == "1"
+@pytest.mark.parametrize("wrap", [str, pulumi.Output.from_input])
+def test_a_limit_of_the_users_own_comes_last_and_counts(wrap: Callable[[str], Any]) -> None:
+    """The address of a platform's daemon is an Output."""
+    own = {
+        "dns_config": {"nameservers": ["10.0.0.2"], "options": [{"name": "ndots", "value": "1"}]}
+    }
+
+    def program() -> None:
+        daemon = {"host": wrap(HOST), "client_secret_name": "client"}
+        extra = builders.extra_config(kubernetes=own)
+        args: Any = {**builders.GITLAB, "docker": daemon, "extra_config": extra}
+        GitLabRunner("ci", args)
+
+    values = deploy(program).one(":Release").plain["values"]
+    (table,) = tomllib.loads(values["runners"]["config"].replace('{{ "{{" }}', "{{"))["runners"]
+    dns = table["kubernetes"]["dns_config"]
+    assert dns["nameservers"] == ["10.0.0.2"]
+    assert [option["value"] for option in dns["options"]] == ["4", "1"]

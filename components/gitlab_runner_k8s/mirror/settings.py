@@ -92,7 +92,7 @@ class MirrorSettings(Settings):
         if url.path:
             yield (
                 f"remote_url must be the root of a registry, got '{self.remote_url}'; "
-                f"remove '{url.path}'"
+                "remove its path"
             )
 
 

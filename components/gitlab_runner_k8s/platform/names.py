@@ -3,6 +3,7 @@
 They never change, because volumes depend on them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..cache.minio import MAXIMUM_NAME as MAXIMUM_STORE_NAME
@@ -31,12 +32,13 @@ def problems(name: Any, args: Any) -> list[str]:
         name: The platform's name.
         args: Its arguments, not validated yet.
     """
+    zones = [(zone_prefix(name, zone), args["zones"][zone]) for zone in keys_of(args, "zones")]
     daemons = [
-        f"{name}-{zone}-{kind}"
-        for zone in keys_of(args, "zones")
+        f"{prefix}-{kind}"
+        for prefix, zone in [(name, args), *zones]
         # `SharedDockerDaemon` appends -rootless to the name of its pod.
         for kind in ("docker-rootless", "buildkit")
-        if f"{kind.partition('-')[0]}_daemon" in keys_of(args["zones"], zone)
+        if isinstance(zone, Mapping) and zone.get(f"{kind.partition('-')[0]}_daemon") is not None
     ]
     releases = [release_name(name, fleet) for fleet in keys_of(args, "fleets")]
     return [

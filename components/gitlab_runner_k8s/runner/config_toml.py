@@ -94,10 +94,18 @@ def config(settings: GitLabRunnerSettings, release_name: str) -> dict[str, Any]:
     }
     if settings.cache:
         table["cache"] = _cache(settings.cache, release_name)
-    merged = merge(table, extra)
+    merged = merge(table, _without_dns_config(extra))
     if script := _pre_build_script(settings, extra):
         merged["pre_build_script"] = script
     return {"runners": [merged]}
+
+
+def _without_dns_config(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's keys without `dns_config`, which `_dns_config` joins with the options."""
+    kubernetes = {
+        key: value for key, value in extra.get("kubernetes", {}).items() if key != "dns_config"
+    }
+    return {**extra, "kubernetes": kubernetes}
 
 
 def _toml(config: Mapping[str, Any]) -> str:
@@ -221,9 +229,9 @@ def _store(cache: RunnerCacheSettings) -> dict[str, Any]:
         "BucketLocation": cache.region,
         "Insecure": cache.insecure,
         "AuthenticationType": "iam" if is_identity else "access-key",
-        "PathStyle": None if cache.server_address is None else True,
+        "PathStyle": lift(lambda address: address and True, cache.server_address),
         "RoleARN": cache.role_arn,
-        "ServerSideEncryption": None if cache.kms_key_arn is None else "KMS",
+        "ServerSideEncryption": lift(lambda key: key and "KMS", cache.kms_key_arn),
         "ServerSideEncryptionKeyID": cache.kms_key_arn,
     }
 
@@ -271,12 +279,18 @@ def _dns_config(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any
     three wrong names first. Names with fewer than 4 dots are looked up as before. A DNS policy
     other than the cluster's stays unchanged.
     """
-    policy = extra.get("kubernetes", {}).get("dns_policy", "cluster-first")
+    kubernetes = extra.get("kubernetes", {})
+    policy, user_config = kubernetes.get("dns_policy"), kubernetes.get("dns_config")
     hosts = [daemon.host for daemon in (settings.docker, settings.buildkit) if daemon]
-    if not hosts or not policy.startswith("cluster-first"):
-        return None
-    options = {"options": [{"name": "ndots", "value": str(_NDOTS)}]}
-    return lift(lambda hosts: options if any(map(_is_of_cluster, hosts)) else None, hosts)
+    if not hosts or not (policy or "cluster-first").startswith("cluster-first"):
+        return user_config
+    ndots = {"options": [{"name": "ndots", "value": str(_NDOTS)}]}
+
+    def joined(hosts: list[str]) -> Any:
+        is_needed = any(map(_is_of_cluster, hosts))
+        return merge(ndots, user_config or {}) if is_needed else user_config
+
+    return lift(joined, hosts)
 
 
 def _pre_build_script(

@@ -20,8 +20,8 @@ from pydantic_core import CoreSchema, core_schema
 from ..outputs import HiddenText, known
 
 _PUBLIC = (
-    "must be text that is no secret: it is plain text in the cluster; use a masked CI/CD variable "
-    "of the project"
+    "must be text that is no secret: it is plain text in the cluster; remove it, or for jobs use a "
+    "masked CI/CD variable of the project"
 )
 
 
@@ -94,7 +94,8 @@ class Leaf:
             plain = known(value)
             if self.is_public and isinstance(plain, HiddenText):
                 raise ValueError(_PUBLIC)
-            if not isinstance(plain, pulumi.Output):
+            # An Output of nothing leaves the setting out.
+            if plain is not None and not isinstance(plain, pulumi.Output):
                 check(plain)
             return value
 

@@ -10,12 +10,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import pulumi
-from pulumi.output import UNKNOWN
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ..outputs import HiddenText
+from ..outputs import NOT_KNOWN, HiddenText
 from ..secrets import masked
 from .base import Problems, Settings
 
@@ -212,6 +211,8 @@ def _problem(
         # A rule over several fields has no single value to show.
         if isinstance(value, Mapping):
             return f"{path}: {text}" if path else text
+        if isinstance(value, pulumi.Output):  # only a secret is refused as an Output
+            return f"{path}: {text}"
     else:
         text = _RULES.get(kind, error["msg"].replace("Input should be", "must be"))
     text, semicolon, fix = text.partition("; ")
@@ -281,9 +282,6 @@ def keys_of(args: Any, field: str) -> list[str]:
     return [key for key in entries if isinstance(key, str)] if isinstance(entries, Mapping) else []
 
 
-_NOT_KNOWN: pulumi.Output[Any] = pulumi.Output.from_input(UNKNOWN)
-
-
 def _hidden(
     model: type[BaseModel], args: Mapping[str, Any], errors: list[ErrorDetails]
 ) -> Iterator[ErrorDetails]:
@@ -301,7 +299,8 @@ def _hidden(
     # Maps and lists with an invalid item. Without the item they may look empty, but they are not.
     wrong = {error["loc"][:-1] for error in errors if not _fields_at(model, error["loc"][:-1])}
     for _ in range(8):  # each level of the arguments may hide problems of the level above
-        for error in errors:
+        # From the end: what is taken out of a list moves what is behind it.
+        for error in reversed(errors):
             reason = error.get("ctx", {}).get("error")
             if isinstance(reason, Problems) and isinstance(error["input"], Mapping):
                 reported.update(reason.problems)
@@ -314,7 +313,7 @@ def _hidden(
         else:
             return
         for error in errors:
-            is_ours = error["type"] == "missing" or error["input"] is _NOT_KNOWN
+            is_ours = error["type"] == "missing" or error["input"] is NOT_KNOWN
             is_known = (error["loc"], error["msg"]) in seen or error["loc"] in unsure
             if not is_ours and not is_known:
                 seen.add((error["loc"], error["msg"]))
@@ -346,8 +345,8 @@ def _without(value: Any, location: tuple[int | str, ...], *, is_unknown: bool) -
         return value
     if rest and isinstance(copied[key], dict | list):
         copied[key] = _without(copied[key], tuple(rest), is_unknown=is_unknown)
-    elif is_unknown or copied[key] is _NOT_KNOWN or isinstance(copied[key], dict):
+    elif is_unknown or copied[key] is NOT_KNOWN or isinstance(copied[key], dict):
         del copied[key]
     else:
-        copied[key] = _NOT_KNOWN
+        copied[key] = NOT_KNOWN
     return copied
