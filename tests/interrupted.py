@@ -1,7 +1,6 @@
 """A command that a test interrupts, and what it leaves running."""
 
 import os
-import signal
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,15 +19,14 @@ class Command:
         self.log = folder / f"{self.mark}.log"
         with self.log.open("wb") as output:
             self.popen = subprocess.Popen(
-                [str(part) for part in arguments],
+                # A shell that starts a command in the background has it ignore Ctrl-C.
+                ["env", "--default-signal=INT", *(str(part) for part in arguments)],
                 cwd=ROOT,
                 env={**os.environ, **environment, "LAB_TEST": self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 process_group=0,
-                # A shell that starts a command in the background has it ignore Ctrl-C.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
