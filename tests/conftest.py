@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import gc
+from collections.abc import Iterator
 
 # Its plugin imports this in pytest's summary otherwise. A failed update upsets Python 3.11's count
 # of recursion, and then nothing can be parsed any more.
@@ -14,9 +15,13 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def _collect_unfinished_programs(request: pytest.FixtureRequest) -> None:
-    # After a failed update the SDK leaves the program's coroutine. When the garbage collector finds
-    # it, its end stops the callback server of whichever program runs then. So it is collected
-    # before a program starts: at the end of its own test, pytest still holds the fixtures.
-    if request.node.get_closest_marker("engine") or request.node.get_closest_marker("lab"):
-        gc.collect()
+def _no_garbage_collection_in_a_program(request: pytest.FixtureRequest) -> Iterator[None]:
+    # After a failed update the SDK leaves the program's coroutine. If the garbage collector finds
+    # it while another program runs, its end stops the callback server of that program.
+    if not any(map(request.node.get_closest_marker, ("engine", "lab"))):
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
