@@ -21,11 +21,13 @@ from generate.reference import (
 )
 from lab.paths import ROOT
 
-FIELDS = [
-    (name, field, full_description(model_field))
-    for name in argument_types()
-    for field, model_field in settings_of(name).model_fields.items()
-]
+every_type = pytest.mark.parametrize("name", argument_types())
+
+
+def described(name: str) -> dict[str, str]:
+    """Return the settings of an argument type, with what the reader is told of each."""
+    fields = settings_of(name).model_fields
+    return {field: full_description(setting) for field, setting in fields.items()}
 
 
 def model_field(name: str, field: str) -> Any:
@@ -36,42 +38,42 @@ def test_the_committed_reference_is_the_generated_one() -> None:
     assert REFERENCE.read_text() == render(), "run 'make generate' and look at the change"
 
 
-@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
-def test_a_setting_has_a_description_a_type_and_a_default(
-    name: str, field: str, description: str
-) -> None:
-    assert len(description) > 10, f"{name}.{field} needs a docstring below it"
-    assert description.endswith("."), f"{name}.{field}"
-    assert type_text(argument_types()[name].__annotations__[field])
-    assert default_text(model_field(name, field))
+@every_type
+def test_a_setting_has_a_description_a_type_and_a_default(name: str) -> None:
+    for field, description in described(name).items():
+        assert len(description) > 10, f"{field} needs a docstring below it"
+        assert description.endswith("."), field
+        assert type_text(argument_types()[name].__annotations__[field]), field
+        assert default_text(model_field(name, field)), field
 
 
-@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
-def test_what_the_description_says_of_the_default_is_true(
-    name: str, field: str, description: str
-) -> None:
-    default = model_field(name, field).default
-    said = description.partition("Default:")[2]
-    if model_field(name, field).is_required():
-        assert not said, f"{name}.{field} is required and has no default"
-    elif isinstance(default, str) and "@sha256:" in default:
-        assert "pinned" in said or "docker client" in said, f"{name}.{field}"
-    elif isinstance(default, int | str) and not isinstance(default, bool) and field != "version":
-        assert str(default) in said, f"{name}.{field}: the default is {default}"
+@every_type
+def test_what_the_description_says_of_the_default_is_true(name: str) -> None:
+    for field, description in described(name).items():
+        default = model_field(name, field).default
+        said = description.partition("Default:")[2]
+        if model_field(name, field).is_required():
+            assert not said, f"{field} is required and has no default"
+        elif isinstance(default, str) and "@sha256:" in default:
+            assert "pinned" in said or "docker client" in said, field
+        elif isinstance(default, int | str) and not isinstance(default, bool):
+            is_in_words = field == "version"
+            assert is_in_words or str(default) in said, f"{field}: the default is {default}"
 
 
-@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
-def test_a_number_has_a_range(name: str, field: str, description: str) -> None:
-    if "integer" in type_text(argument_types()[name].__annotations__[field]):
-        assert re.match(r"\d+ (to \d+|or more)", allowed_text(model_field(name, field))), (
-            f"{name}.{field} needs ge and le in its settings"
-        )
+@every_type
+def test_a_number_has_a_range(name: str) -> None:
+    hints = argument_types()[name].__annotations__
+    for field in (field for field, hint in hints.items() if "integer" in type_text(hint)):
+        allowed = allowed_text(model_field(name, field))
+        assert re.match(r"\d+ (to \d+|or more)", allowed), f"{field} needs ge and le"
 
 
-@pytest.mark.parametrize(("name", "field", "description"), FIELDS)
-def test_a_secret_is_called_one(name: str, field: str, description: str) -> None:
-    is_called_so = "as a Pulumi secret" in description
-    assert is_called_so == (field in secret_fields()), f"{name}.{field}"
+@every_type
+def test_a_secret_is_called_one(name: str) -> None:
+    for field, description in described(name).items():
+        is_called_so = "as a Pulumi secret" in description
+        assert is_called_so == (field in secret_fields()), field
 
 
 def test_every_output_and_choice_has_a_description() -> None:
