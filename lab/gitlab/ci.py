@@ -252,7 +252,7 @@ def job(
     Raises:
         ValueError: the job uses a keyword that this does not know, or is not in the matrix.
     """
-    file: Mapping[str, Any] = yaml.safe_load(text)
+    file: Mapping[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)
     base, _, cell = name.partition(": [")
     # The older way to write `default:`.
     default = {key: file[key] for key in _DEFAULTS if key in file}

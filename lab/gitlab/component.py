@@ -53,7 +53,7 @@ def render(
     Raises:
         ValueError: with every problem of the header, of the inputs and of the jobs.
     """
-    header, jobs = yaml.safe_load_all(template)
+    header, jobs = yaml.load_all(template, Loader=yaml.CSafeLoader)
     declared: Mapping[str, Mapping[str, Any] | None] = header["spec"].get("inputs") or {}
     wanted = header["spec"].get("component") or []
     problems = [f"{name}: there is no such input" for name in inputs if name not in declared]
@@ -72,7 +72,8 @@ def render(
         f"component.{name}": (component or {}).get(name, f"component-{name}") for name in wanted
     }
     used = {
-        f"{context}.{name}" for context, name in _BLOCK.findall(yaml.safe_dump(jobs, width=1 << 20))
+        f"{context}.{name}"
+        for context, name in _BLOCK.findall(yaml.dump(jobs, Dumper=yaml.CSafeDumper, width=1 << 20))
     }
     problems += [
         f"{name}: used in the jobs, not in the header" for name in sorted(used - {*values})
@@ -84,7 +85,7 @@ def render(
     problems = [*_check_jobs(made)]
     if problems:
         raise ValueError("\n".join(problems))
-    return yaml.safe_dump(made, sort_keys=False, width=1 << 20)
+    return yaml.dump(made, Dumper=yaml.CSafeDumper, sort_keys=False, width=1 << 20)
 
 
 def _check_rule(name: str, rule: Mapping[str, Any]) -> Iterator[str]:
