@@ -27,15 +27,13 @@ from pulumi.output import UNKNOWN
 from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_VALUE
 
 from stacks import settings
+from tests import builders
 from tests.harness import deploy, token
 
 DIGEST = "@sha256:" + "0" * 64
 PROVIDER = "arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/1"
 GOV = "arn:aws-us-gov:iam::123456789012:oidc-provider/oidc.example.com/id/1"
-GOOD: dict[str, Any] = {
-    "gitlab_url": "https://gitlab.example.com",
-    "token_secret_name": "token",
-}
+GOOD = builders.GITLAB
 S3: dict[str, Any] = {"region": "eu-central-1", "oidc_provider_arn": PROVIDER}
 DAEMON: dict[str, Any] = {"accept_shared_nodes": True}
 

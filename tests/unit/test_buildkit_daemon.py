@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from gitlab_runner_k8s import ArgsError, BuildKitDaemon, RunnerPlatform
 
+from tests import builders
 from tests.harness import Recorder, deploy
-
-GITLAB = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
 
 
 def made(**options: Any) -> Recorder:
@@ -78,7 +77,7 @@ def test_mirrors_and_plain_registries() -> None:
 
 
 def test_jobs_find_it() -> None:
-    args: Any = {**GITLAB, "buildkit_daemon": {}}
+    args: Any = {**builders.GITLAB, "buildkit_daemon": {}}
     recorder = deploy(lambda: RunnerPlatform("ci", args))
     values = recorder.one(":Release").plain["values"]
     runner = tomllib.loads(values["runners"]["config"])["runners"][0]
@@ -110,6 +109,6 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
 
 def test_a_zone_has_one_daemon() -> None:
     both = {"docker_daemon": {"accept_shared_nodes": True}, "buildkit_daemon": {}}
-    args: Any = {**GITLAB, **both}
+    args: Any = {**builders.GITLAB, **both}
     with pytest.raises(ArgsError, match="buildkit_daemon must not be set beside docker_daemon"):
         deploy(lambda: RunnerPlatform("ci", args))

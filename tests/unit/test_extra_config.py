@@ -9,6 +9,7 @@ from gitlab_runner_k8s.runner.extra_config import check, privileges
 from gitlab_runner_k8s.runner.helm_values import AUTOSCALER_RULE, PRIORITY_CLASS_RULE
 from gitlab_runner_k8s.runner.settings import GitLabRunnerSettings
 
+from tests import builders
 from tests.harness import deploy
 
 ROLES = ("", "helper_", "service_", "pod_")
@@ -268,7 +269,7 @@ AUTOSCALER = """
 
 
 def test_pause_pods_come_with_exactly_the_rights_that_they_need() -> None:
-    args: Any = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
+    args: Any = dict(builders.GITLAB)
     plain = deploy(lambda: GitLabRunner("ci", args))
     recorder = deploy(lambda: GitLabRunner("ci", args | {"extra_config": AUTOSCALER}))
     values = recorder.one(":Release").plain["values"]
