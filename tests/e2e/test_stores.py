@@ -225,17 +225,23 @@ def test_a_job_needs_no_keys_but_a_signed_address(client: Any, authority: Path) 
     assert caught.value.code == 403
 
 
+@pytest.mark.parametrize("hours", [-2, 2], ids=["behind", "ahead"])
 def test_a_signed_address_of_a_wrong_clock_is_refused(
-    client: Any, authority: Path, monkeypatch: pytest.MonkeyPatch
+    store: Deployed, client: Any, authority: Path, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
     where = {"Bucket": "runner", "Key": "clock"}
     client.put_object(**where, Body=b"cache")
     with opened(client.generate_presigned_url("get_object", Params=where), authority) as r:
         assert r.read() == b"cache"
-    ahead = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=2)
+    wrong = dt.datetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(hours=hours)
     with monkeypatch.context() as clock:
-        clock.setattr("botocore.auth.get_current_datetime", lambda *_, **__: ahead)
+        clock.setattr("botocore.auth.get_current_datetime", lambda *_, **__: wrong)
         url = client.generate_presigned_url("get_object", Params=where)
+    if hours > 0 and store.args["engine"] == "seaweedfs":
+        # SeaweedFS looks only at the time when an address ends.
+        with opened(url, authority) as response:
+            assert response.read() == b"cache"
+        return
     with pytest.raises(urllib.error.HTTPError) as caught:
         opened(url, authority)
     assert caught.value.code == 403
