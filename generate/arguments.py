@@ -7,8 +7,9 @@ source. Pulumi's inference knows no inherited docstring, so every type has all o
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -79,7 +80,8 @@ def _inner(annotation: Any) -> Iterator[Any]:
         yield from _inner(argument)
 
 
-def settings_types() -> list[type[Settings]]:
+@cache
+def settings_types() -> tuple[type[Settings], ...]:
     """Return the settings that have an argument type, each after those it refers to."""
     found: list[type[Settings]] = []
 
@@ -94,7 +96,12 @@ def settings_types() -> list[type[Settings]]:
 
     for component in COMPONENTS:
         visit(component)
-    return found
+    return tuple(found)
+
+
+def settings_of(name: str) -> type[Settings]:
+    """Return the settings of an argument type."""
+    return {argument_name(settings): settings for settings in settings_types()}[name]
 
 
 def choice_types() -> list[type[Choice]]:
@@ -158,18 +165,42 @@ def default_text(default: Any) -> str:
     return re.sub(r"@sha256:[0-9a-f]{64}$", "", str(default))
 
 
-def _rules(annotation: Any) -> Iterator[Any]:
-    """Return the rules of a type and of its alternatives."""
-    for option in get_args(annotation):
-        for rule in getattr(option, "__metadata__", ()):
-            yield from rule.metadata if isinstance(rule, FieldInfo) else [rule]
-        yield from _rules(option)
+def rules_of(annotation: Any) -> Iterator[Any]:
+    """Return the rules around a type, from the outside to the inside."""
+    if get_origin(annotation) in (Union, UnionType):
+        for option in get_args(annotation):
+            yield from rules_of(option)
+    elif get_origin(annotation) is list:
+        yield from rules_of(get_args(annotation)[0])
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        inner, *rules = get_args(annotation)
+        yield from rules_of(inner)
+        for rule in rules:
+            if isinstance(rule, Leaf):
+                yield from rules_of(rule.rule)
+            elif isinstance(rule, FieldInfo):
+                yield from rule.metadata
+            else:
+                yield rule
+    else:
+        yield annotation
+
+
+def full_annotation(field: FieldInfo) -> Any:
+    """Return a field's type with all of its rules."""
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def bounds(rules: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the least and the greatest value that the innermost rules allow, if any."""
+    low = next((rule.ge for rule in reversed(rules) if isinstance(rule, Ge)), None)
+    high = next((rule.le for rule in reversed(rules) if isinstance(rule, Le)), None)
+    return low, high
 
 
 def _range(field: FieldInfo) -> str:
-    rules = [*_rules(field.annotation), *field.metadata]
-    low = next((rule.ge for rule in reversed(rules) if isinstance(rule, Ge)), None)
-    high = next((rule.le for rule in reversed(rules) if isinstance(rule, Le)), None)
+    low, high = bounds([*rules_of(full_annotation(field))])
     if low is None:
         return ""
     return f" From {low} to {high}." if high is not None else f" At least {low}."

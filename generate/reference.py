@@ -8,17 +8,24 @@ from collections.abc import Awaitable, Iterable, Iterator
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ForwardRef, Literal, Union, get_args, get_origin
+from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 
 import gitlab_runner_k8s as package
 import pulumi
-from annotated_types import Ge, Le, MaxLen, MinLen
-from gitlab_runner_k8s.validation.base import Choice, Leaf, Settings
+from annotated_types import MaxLen, MinLen
+from gitlab_runner_k8s.validation.base import Choice, Settings
 from gitlab_runner_k8s.validation.messages import camel
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from generate.arguments import argument_name, settings_types
+from generate.arguments import (
+    argument_name,
+    bounds,
+    full_annotation,
+    rules_of,
+    settings_of,
+    settings_types,
+)
 from lab.paths import ROOT
 
 REFERENCE = ROOT / "docs/reference.md"
@@ -59,11 +66,6 @@ def own_fields(cls: type) -> dict[str, str]:
             is_text = isinstance(following, ast.Expr) and isinstance(text, str)
             found[target.id] = _line(str(text)) if is_text else ""
     return found
-
-
-def settings_of(name: str) -> type[Settings]:
-    """Return the settings of an argument type."""
-    return {argument_name(settings): settings for settings in settings_types()}[name]
 
 
 def base_names(settings: type[Settings]) -> list[str]:
@@ -157,28 +159,6 @@ def default_text(field: FieldInfo) -> str:
     return f"`{short}`"
 
 
-def _metadata(annotation: Any) -> Iterator[Any]:
-    """Return the rules around a type, from the outside to the inside."""
-    if get_origin(annotation) in _UNIONS:
-        for option in get_args(annotation):
-            yield from _metadata(option)
-    elif get_origin(annotation) is list:
-        yield from _metadata(get_args(annotation)[0])
-        yield annotation
-    elif get_origin(annotation) is Annotated:
-        inner, *rules = get_args(annotation)
-        yield from _metadata(inner)
-        for rule in rules:
-            if isinstance(rule, Leaf):
-                yield from _metadata(rule.rule)
-            elif isinstance(rule, FieldInfo):
-                yield from rule.metadata
-            else:
-                yield rule
-    else:
-        yield annotation
-
-
 def _said(annotation: Any) -> Iterator[str]:
     """Return what the rules say of strings that they do not take."""
     adapter: TypeAdapter[Any] = TypeAdapter(annotation, config={"arbitrary_types_allowed": True})
@@ -202,10 +182,9 @@ def _choices_of(rule: Any) -> Iterator[str]:
 
 def allowed_text(field: FieldInfo) -> str:
     """Return what a setting may be, from its rules."""
-    whole = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    rules = list(_metadata(whole))
-    low = next((rule.ge for rule in reversed(rules) if isinstance(rule, Ge)), None)
-    high = next((rule.le for rule in reversed(rules) if isinstance(rule, Le)), None)
+    whole = full_annotation(field)
+    rules = list(rules_of(whole))
+    low, high = bounds(rules)
     texts: list[str] = []
     choices = [choice for rule in rules for choice in _choices_of(rule)]
     if choices:

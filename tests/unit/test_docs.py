@@ -8,6 +8,7 @@ from gitlab_runner_k8s import COMPONENTS
 from gitlab_runner_k8s.validation.messages import secret_fields
 
 from generate.arguments import description as full_description
+from generate.arguments import settings_of
 from generate.reference import (
     REFERENCE,
     allowed_text,
@@ -16,7 +17,6 @@ from generate.reference import (
     enums,
     own_fields,
     render,
-    settings_of,
     type_text,
 )
 from lab.paths import ROOT

@@ -11,7 +11,7 @@ from gitlab_runner_k8s.validation.messages import camel
 from pulumi.provider.experimental.analyzer import PropertyDefinition, PropertyType
 from pydantic import ValidationError
 
-from generate.arguments import argument_name, settings_types
+from generate.arguments import settings_of
 
 PROVIDER = PluginProvider()
 DEFINITIONS = PROVIDER._component_defs
@@ -64,9 +64,8 @@ def test_every_property_arrives_as_it_was_sent(name: str) -> None:
     sent = samples(DEFINITIONS[name].inputs)
     mapped = PROVIDER.map_inputs(sent, DEFINITIONS[name])
     assert spelled(mapped) == sent
-    settings = {argument_name(settings): settings for settings in settings_types()}[f"{name}Args"]
     with pytest.raises(ValidationError) as refused:
-        settings.model_validate(mapped)
+        settings_of(f"{name}Args").model_validate(mapped)
     kinds = {(error["type"], error["loc"]) for error in refused.value.errors(include_url=False)}
     assert {kind for kind in kinds if kind[0] not in RULES} == set()
 

@@ -59,7 +59,6 @@ def values(settings: GitLabRunnerSettings) -> dict[str, Any]:
         config_toml=toml(settings),
         token_secret_name="token",
         secrets_checksum="0123456789abcdef",
-        has_autoscaler=False,
     )
 
 

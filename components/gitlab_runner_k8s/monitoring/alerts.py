@@ -1,15 +1,13 @@
 """Alerts for the Prometheus operator. Each says what it means and what to do."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from .targets import Target
+from .targets import Object, Target
 
 VOLUME_FULL_PERCENT = 85
 QUEUE_SECONDS = 120
 """GitLab's own target for its hosted runners: 90 % of jobs start within two minutes."""
-
-Object = dict[str, Any]
 
 
 def _alert(

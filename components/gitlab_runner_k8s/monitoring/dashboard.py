@@ -1,12 +1,10 @@
 """A Grafana dashboard of the runner, the store, the daemons and the volumes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from ..outputs import sha256
-from .targets import Target
-
-Object = dict[str, Any]
+from .targets import Object, Target
 
 
 def _panel(

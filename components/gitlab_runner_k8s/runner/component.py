@@ -14,7 +14,7 @@ from ..outputs import digest, sha256
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import name_problems
 from . import config_toml, network_policies
-from .extra_config import parse
+from .extra_config import has_autoscaler
 from .helm_values import PRIORITY_CLASS_RULE, helm_values
 from .settings import ExternalSecretSettings, GitLabRunnerSettings
 
@@ -50,12 +50,10 @@ class GitLabRunner(pulumi.ComponentResource):
 
         secret, secret_name, checksum = self._token(name, settings)
         config = config_toml.render(settings, release_name)
-        extra = parse(settings.extra_config) if settings.extra_config else {}
-        has_autoscaler = "autoscaler" in extra.get("kubernetes", {})
         dependencies = [secret] if secret else []
         if settings.enable_network_policies:
             dependencies += network_policies.declare(name, settings, child)
-        if has_autoscaler:
+        if has_autoscaler(settings.extra_config):
             dependencies += self._priority_classes(name, release_name, settings)
         self._release = k8s.helm.v3.Release(
             f"{name}-release",
@@ -75,7 +73,6 @@ class GitLabRunner(pulumi.ComponentResource):
                 config_toml=config,
                 token_secret_name=secret_name,
                 secrets_checksum=checksum,
-                has_autoscaler=has_autoscaler,
             ),
             max_history=5,
             atomic=True,

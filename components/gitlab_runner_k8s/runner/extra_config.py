@@ -378,6 +378,11 @@ def has_posix_shell(text: str | None) -> bool:
     return is_posix_shell(parse(text) if text else {})
 
 
+def has_autoscaler(text: str | None) -> bool:
+    """Tell whether the executor manages pause pods."""
+    return "autoscaler" in _kubernetes(text)
+
+
 def overwrites(text: str | None) -> list[str]:
     """Return the keys that let a job choose its own labels, identity or nodes."""
     kubernetes = _kubernetes(text)

@@ -12,6 +12,7 @@ import pulumi
 from ..outputs import lift
 from ..validation.rules.images import Image
 from .config_toml import escape_template
+from .extra_config import has_autoscaler
 from .settings import GitLabRunnerSettings
 
 PROBE_PERIOD_SECONDS = 60
@@ -79,7 +80,6 @@ def helm_values(
     config_toml: pulumi.Input[str],
     token_secret_name: pulumi.Input[str],
     secrets_checksum: pulumi.Input[str] | None,
-    has_autoscaler: bool,
 ) -> dict[str, Any]:
     """Return the Helm values. They contain no secrets, only names of Secrets.
 
@@ -89,7 +89,6 @@ def helm_values(
         config_toml: The config.toml template.
         token_secret_name: Secret with the runner's token.
         secrets_checksum: Digest of the secrets that the runner reads. A change restarts its pod.
-        has_autoscaler: Whether the executor manages pause pods.
     """
     runners: dict[str, Any] = {
         "executor": "kubernetes",
@@ -112,7 +111,7 @@ def helm_values(
     rules = [
         *RBAC_RULES,
         *([DISRUPTION_BUDGET_RULE] if settings.enable_job_disruption_budget else []),
-        *([AUTOSCALER_RULE] if has_autoscaler else []),
+        *([AUTOSCALER_RULE] if has_autoscaler(settings.extra_config) else []),
     ]
     return {
         "fullnameOverride": release_name,

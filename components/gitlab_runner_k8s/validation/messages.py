@@ -157,13 +157,10 @@ def spelled(text: str, spell: Callable[[str], str], others: Iterable[str] = ()) 
 
 
 def _path(
-    location: tuple[int | str, ...],
-    model: type[BaseModel],
-    spell: Callable[[str], str],
-    root: str,
+    location: tuple[int | str, ...], model: type[BaseModel], spell: Callable[[str], str]
 ) -> str:
     """Return a location as the user writes it: with spelled fields, and the user's own keys."""
-    path, kind = root, cast(Any, model)
+    path, kind = "", cast(Any, model)
     for part in location:
         if part == "[key]":  # pydantic's mark for the key of a map
             continue
@@ -174,15 +171,15 @@ def _path(
 
 
 def _lines(
-    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
+    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str]
 ) -> Iterator[str]:
     """Return a line for an error, or a line for each of its `Problems`."""
     reason = error.get("ctx", {}).get("error")
     if not isinstance(reason, Problems):
-        yield _problem(error, model, spell, root)
+        yield _problem(error, model, spell)
         return
     if isinstance(error["input"], str):  # the rule decides which part of the value to show
-        path = _path(error["loc"], model, spell, root)
+        path = _path(error["loc"], model, spell)
         for problem in reason.problems:
             # The text before a colon is a path inside the value.
             place, colon, rest = problem.partition(": ")
@@ -190,14 +187,12 @@ def _lines(
         return
     for problem in reason.problems:
         single: Any = {**error, "ctx": {"error": ValueError(problem)}}
-        yield _problem(single, model, spell, root)
+        yield _problem(single, model, spell)
 
 
-def _problem(
-    error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str], root: str
-) -> str:
+def _problem(error: ErrorDetails, model: type[BaseModel], spell: Callable[[str], str]) -> str:
     location = error["loc"]
-    path = _path(location, model, spell, root)
+    path = _path(location, model, spell)
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
         names = [spell(name) for name in _fields_at(model, location[:-1])]
@@ -224,22 +219,24 @@ def _problem(
 S = TypeVar("S", bound=Settings)
 
 
-def problems(
-    model: type[BaseModel],
-    args: Mapping[str, Any],
-    *,
-    spell: Callable[[str], str] = str,
-    root: str = "",
-) -> list[str]:
+def problems(model: type[BaseModel], args: Mapping[str, Any]) -> list[str]:
     """Return every problem of the arguments, in a line with its path, its rule and a fix."""
     try:
         model.model_validate(dict(args))
     except ValidationError as invalid:
-        errors = invalid.errors(include_url=False)
-    else:
-        return []
+        return _explained(model, args, invalid, str)
+    return []
+
+
+def _explained(
+    model: type[BaseModel],
+    args: Mapping[str, Any],
+    invalid: ValidationError,
+    spell: Callable[[str], str],
+) -> list[str]:
+    errors = invalid.errors(include_url=False)
     errors += _hidden(model, args, errors)
-    return [line for error in errors for line in _lines(error, model, spell, root)]
+    return [line for error in errors for line in _lines(error, model, spell)]
 
 
 def validate(
@@ -248,7 +245,6 @@ def validate(
     where: str,
     *,
     spell: Callable[[str], str] = str,
-    root: str = "",
     also: Iterable[str] = (),
 ) -> S:
     """Return the arguments as validated settings.
@@ -258,7 +254,6 @@ def validate(
         args: The arguments, by snake_case name.
         where: Start of the message, such as "GitLabRunner 'ci'".
         spell: Function that spells a field's name as the source of the arguments does.
-        root: Path of `args` in that source.
         also: Problems from elsewhere, for the same message.
 
     Raises:
@@ -267,13 +262,16 @@ def validate(
     if isinstance(args, model):  # from the platform's plan, which is validated
         return args
     lines = list(also)
-    if isinstance(args, Mapping):
-        lines += problems(model, args, spell=spell, root=root)
-    else:
+    if not isinstance(args, Mapping):
         lines.append(f"the arguments must be a map, got {kind_of(args)}; give them by name")
+        raise ArgsError(where, dict.fromkeys(lines))
+    try:
+        settings = model.model_validate(dict(args))
+    except ValidationError as invalid:
+        lines += _explained(model, args, invalid, spell)
     if lines:
         raise ArgsError(where, dict.fromkeys(lines))
-    return model.model_validate(dict(args))
+    return settings
 
 
 def keys_of(args: Any, field: str) -> list[str]:
