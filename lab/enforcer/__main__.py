@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kubernetes import client, config, watch
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
+from kubernetes import client, config
 
 from lab import cluster, enforcer
+from lab.console import LabError
 from lab.enforcer import rules
 from lab.paths import KUBECONFIG
 
@@ -39,15 +38,21 @@ def _follow(kind: str, lister: Callable[..., Any], changes: "queue.Queue[Change]
             listing = json.loads(lister(_preload_content=False).data)
             changes.put(_replaced(kind, listing["items"]))
             # The watch ends by itself; a new listing then mends whatever was missed.
-            watcher: Any = watch.Watch
-            for event in watcher().stream(
-                lister,
+            with lister(
+                watch=True,
                 resource_version=listing["metadata"]["resourceVersion"],
                 timeout_seconds=_WATCH_SECONDS,
-            ):
-                changes.put(_changed(kind, event["type"], event["raw_object"]))
-        except (ApiException, HTTPError, OSError) as error:
-            print(f"{kind}: {error}; listing again", flush=True)
+                _preload_content=False,
+                _request_timeout=(5, _WATCH_SECONDS + 30),
+            ) as events:
+                for line in events:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise LabError(event["object"]["message"])
+                    changes.put(_changed(kind, event["type"], event["object"]))
+        except Exception as error:
+            # Whatever it is: without this thread, no new pod would ever reach anything.
+            print(f"{kind}: {error!r}; listing again", flush=True)
             time.sleep(1)
 
 
@@ -67,23 +72,6 @@ def _changed(kind: str, what: str, item: rules.Object) -> Change:
             objects[kind][uid] = item
 
     return change
-
-
-def _failing(changes: "queue.Queue[Change]", run: Callable[[], None]) -> Callable[[], None]:
-    """Return a thread's function that ends the process when it fails: half a view is none."""
-
-    def guarded() -> None:
-        try:
-            run()
-        except Exception as error:
-            reason = error
-
-            def fail(_: dict[str, Objects]) -> None:
-                raise reason
-
-            changes.put(fail)
-
-    return guarded
 
 
 def _next(changes: "queue.Queue[Change]", objects: dict[str, Objects]) -> None:
@@ -107,11 +95,7 @@ def main() -> None:
     """Enforce until stopped; the rules stay when it stops, so that nothing opens by accident."""
     changes: queue.Queue[Change] = queue.Queue()
     for kind, lister in _listers().items():
-
-        def run(kind: str = kind, lister: Callable[..., Any] = lister) -> None:
-            _follow(kind, lister, changes)
-
-        threading.Thread(target=_failing(changes, run), daemon=True).start()
+        threading.Thread(target=_follow, args=(kind, lister, changes), daemon=True).start()
     objects: dict[str, Objects] = {}
     before = ""
     while True:
@@ -122,7 +106,13 @@ def main() -> None:
         text = rules.render(found, cluster.POD_CIDR)
         if text != before:
             start = time.monotonic()
-            enforcer.nft("-f", "-", stdin=text)
+            try:
+                enforcer.nft("-f", "-", stdin=text)
+            except LabError as error:
+                print(f"{error}; trying again", flush=True)
+                time.sleep(1)
+                changes.put(lambda _: None)
+                continue
             took = 1000 * (time.monotonic() - start)
             print(f"{time.strftime('%H:%M:%S')} rules replaced in {took:.0f} ms", flush=True)
             before = text
