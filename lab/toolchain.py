@@ -160,8 +160,9 @@ def _sources(part: Part) -> Iterator[Path]:
 
 def _flags(module: str) -> list[str]:
     variables = "".join(f" -X {name}={value}" for name, value in _VARIABLES.get(module, {}).items())
-    # Nobody debugs the programs: without DWARF the compiler takes an eighth less.
-    return ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w{variables}"]
+    # Nobody debugs the programs: without DWARF the compiler takes an eighth less time. Without
+    # inlining it takes a third less; the programs are a little slower.
+    return ["-trimpath", "-gcflags=all=-dwarf=false -l", "-ldflags", f"-s -w{variables}"]
 
 
 def fingerprint(part: Part) -> str:
