@@ -5,7 +5,7 @@ from gitlab_runner_k8s import RunnerPlatform
 
 from stacks import settings
 
-platform = RunnerPlatform("gitlab-runner", settings.load())
+platform = RunnerPlatform(settings.NAME, settings.load())
 
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

@@ -85,10 +85,17 @@ def _publish(records: list[Record], mode: plan.Mode, charts: Path) -> bool:
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--mode", choices=plan.MINUTES, default="full", help="what is measured")
-    parser.add_argument("--minutes", type=float, help="stop after so many; go on the next time")
-    parser.add_argument("--report", action="store_true", help="only write the report anew")
-    parser.add_argument("--charts", type=Path, default=Path(sys.executable), help="python with it")
+    parser.add_argument("--mode", choices=plan.MINUTES, default="full", help="what to measure")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after this time; the next run continues"
+    )
+    parser.add_argument("--report", action="store_true", help="only write the report")
+    parser.add_argument(
+        "--charts",
+        type=Path,
+        default=Path(sys.executable),
+        help="Python with the charts' libraries",
+    )
     given = parser.parse_args()
     mode: plan.Mode = given.mode
     journal = journal_path(mode)

@@ -159,7 +159,7 @@ def public_buckets(kind: str, props: Properties) -> Iterator[str]:
                 isinstance(principal, Mapping) and "*" in _listed(principal.get("AWS"))
             )
             if statement.get("Effect") == "Allow" and (everybody or "NotPrincipal" in statement):
-                yield "the policy allows everybody ('*' or NotPrincipal); name who may"
+                yield "the policy allows everybody ('*' or NotPrincipal); list the principals"
 
 
 def _listed(value: Any) -> list[Any]:
@@ -269,7 +269,7 @@ def secrets_in_values(kind: str, props: Properties) -> Iterator[str]:
     for path, text in _texts(props.get("values") or {}):
         key = re.split(r"[.\[]", path)[-1].lower()
         if text and (key in _SECRET_NAMES or _TOKEN.search(text)):
-            yield f"values.{path} holds a secret; put it in a Secret and name that"
+            yield f"values.{path} holds a secret; put it in a Secret, and set the Secret's name"
 
 
 RULES = [

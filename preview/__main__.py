@@ -30,40 +30,40 @@ def _limit(text: str) -> int:
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "preview",
-        description="Make a merge request's report and note of the events of 'pulumi preview'.",
+        description="Write a merge request's report and note from the events of 'pulumi preview'.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("events", type=Path, help="what 'pulumi preview --event-log' wrote")
+    add("events", type=Path, help="event log of 'pulumi preview --event-log'")
     add("--stack", required=True, help="name of the stack")
     add("--directory", default=".", help="directory of the Pulumi project in the repository")
-    add("--engine-exit-code", type=int, default=0, help="what 'pulumi preview' ended with")
-    add("--report", type=Path, help="where to write the report for artifacts:reports:terraform")
-    add("--note", type=Path, help="where to write the note")
+    add("--engine-exit-code", type=int, default=0, help="exit code of 'pulumi preview'")
+    add("--report", type=Path, help="file to write for artifacts:reports:terraform")
+    add("--note", type=Path, help="file to write the note to")
     add(
         "--limit",
         type=_limit,
         default=note.DEFAULT_LIMIT,
-        help="most characters of a note (default: %(default)s)",
+        help="maximum length of the note, in characters (default: %(default)s)",
     )
     add(
         "--mask-variable",
         action="append",
         default=[],
         metavar="NAME",
-        help="an environment variable whose value never comes out; those with a name like "
-        "TOKEN, PASSWORD or SECRET are masked anyway",
+        help="environment variable whose value is masked; variables with a name like TOKEN, "
+        "PASSWORD or SECRET are always masked",
     )
     add(
         "--token-variable",
         metavar="NAME",
-        help="the environment variable with the token; where it is empty no note is kept",
+        help="environment variable with the token; if it is empty, no note is written to GitLab",
     )
     add(
         "--note-when-unchanged",
         action="store_true",
-        help="begin a note also where nothing changes; one that is there is always updated",
+        help="create a note even if nothing changes; an existing note is always updated",
     )
     return parser.parse_args(arguments)
 
@@ -95,7 +95,7 @@ def _post(
     project = environment.get("CI_MERGE_REQUEST_PROJECT_ID") or environment.get("CI_PROJECT_ID", "")
     iid = environment.get("CI_MERGE_REQUEST_IID", "")
     if not iid:
-        print("note: this pipeline is for no merge request, so there is none", file=sys.stderr)
+        print("note: this pipeline has no merge request; no note was written", file=sys.stderr)
         return 0
     try:
         notes = gitlab.Notes(environment.get("CI_API_V4_URL", ""), project, iid, token)

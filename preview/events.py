@@ -303,7 +303,7 @@ def read(lines: Iterable[str], mask: Callable[[str], str] = str) -> Preview:
             elif data := event.get("summaryEvent"):
                 counts = data.get("resourceChanges") or {}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise BadEvents(f"line {number} is no event of the engine") from error
+            raise BadEvents(f"line {number} is not an event of the engine") from error
     return Preview(
         tuple(sorted(steps.values(), key=_sort_key)),
         _once(errors),

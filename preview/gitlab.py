@@ -59,9 +59,9 @@ class Notes:
 
     def __post_init__(self) -> None:
         if not self.api_url.startswith(("https://", "http://")):
-            raise NoteError("the address of GitLab's API is no http(s) address", refused=True)
+            raise NoteError("the address of GitLab's API is not an http(s) address", refused=True)
         if not (self.project.isdigit() and self.merge_request.isdigit()):
-            raise NoteError("the project or the merge request is no number", refused=True)
+            raise NoteError("the project or the merge request is not a number", refused=True)
         if not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
             raise NoteError("the token has characters that no token has", refused=True)
 

@@ -11,15 +11,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 import yaml
 from gitlab_runner_k8s import RunnerPlatformArgs
+from gitlab_runner_k8s.platform.names import problems as name_problems
 from gitlab_runner_k8s.platform.settings import RunnerPlatformSettings
 from gitlab_runner_k8s.validation.messages import camel, secret_fields, validate
 from pulumi.runtime import config
 
+NAME = "gitlab-runner"
+"""Name of the platform. It never changes, because volumes depend on it."""
 FOLDER = Path(__file__).parent
 _TEXTS = {"gitlabUrl", "tokenSecretName", "runnerToken"}
 # Settings whose values have keys that are not settings. These keys stay unchanged.
@@ -104,10 +107,12 @@ def _secrets(args: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
     """Return every secret of the arguments: its path, and the map and key that contain it."""
     for name, value in args.items():
         place = f"{path}{camel(name)}"
-        if name in secret_fields() and value is not None:
+        if isinstance(value, dict) and set(value) != {"secure"}:
+            # A fleet or a zone may have the name of a secret.
+            if name not in _FREE:
+                yield from _secrets(value, f"{place}.")
+        elif name in secret_fields() and value is not None:
             yield place, args, name
-        elif isinstance(value, dict) and name not in _FREE:
-            yield from _secrets(value, f"{place}.")
 
 
 def _encrypted(value: Any, path: str = "") -> Iterator[str]:
@@ -140,8 +145,8 @@ def parse(
     secret_keys: Iterable[str],
     stack: str,
     file: dict[str, Any] | None = None,
-) -> RunnerPlatformArgs:
-    """Return the arguments of the platform, in which secrets are secret Outputs.
+) -> RunnerPlatformSettings:
+    """Return the validated settings of the platform, in which secrets are secret Outputs.
 
     Args:
         configuration: The project's configuration, from keys without its name to values as text.
@@ -172,10 +177,11 @@ def parse(
             problems.append(f"{key}: {_not_secret(parents, name)}")
             (_map_at(values, parents) or {}).pop(name, None)  # so that no message shows it
     args = _with_snake_case(values, "", problems)
-    validate(RunnerPlatformSettings, args, where, spell=camel, also=problems)
+    problems += name_problems(NAME, args)
     for _, parent, name in list(_secrets(args)):
-        parent[name] = pulumi.Output.secret(parent[name])
-    return cast(RunnerPlatformArgs, args)
+        if isinstance(parent[name], str):  # nothing else is valid
+            parent[name] = pulumi.Output.secret(parent[name])
+    return validate(RunnerPlatformSettings, args, where, spell=camel, also=problems)
 
 
 def _not_secret(parents: list[str], name: str) -> str:
@@ -186,7 +192,7 @@ def _not_secret(parents: list[str], name: str) -> str:
         near = difflib.get_close_matches(name, names, n=1)
         fix = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(names)}"
         return f"unknown key; {fix}"
-    return "must not be a secret, for what is made of it is plain text; set it without --secret"
+    return "must not be a secret, because it is stored as plain text; set it without --secret"
 
 
 def _file(stack: str, prefix: str) -> dict[str, Any]:
@@ -202,7 +208,7 @@ def _file(stack: str, prefix: str) -> dict[str, Any]:
 
 
 def load() -> RunnerPlatformArgs:
-    """Return the arguments of the current stack's platform.
+    """Return the arguments of the current stack's platform, which are validated.
 
     Raises:
         ArgsError: with every problem of the stack's file.
@@ -213,4 +219,6 @@ def load() -> RunnerPlatformArgs:
         key.removeprefix(prefix): text for key, text in values.items() if key.startswith(prefix)
     }
     secret_keys = [key for key in configuration if config.is_config_secret(prefix + key)]
-    return parse(configuration, secret_keys, stack, _file(stack, prefix))
+    settings = parse(configuration, secret_keys, stack, _file(stack, prefix))
+    arguments: RunnerPlatformArgs = settings.as_args()
+    return arguments

@@ -4,11 +4,8 @@ from typing import Any
 
 import tomli_w
 from gitlab_runner_k8s.runner.config_toml import config
-from gitlab_runner_k8s.runner.settings import (
-    GitLabRunnerSettings,
-    RunnerBuildKitSettings,
-    RunnerDockerSettings,
-)
+from gitlab_runner_k8s.runner.connections import RunnerBuildKitSettings, RunnerDockerSettings
+from gitlab_runner_k8s.runner.settings import GitLabRunnerSettings
 
 GITLAB: dict[str, Any] = {"gitlab_url": "https://gitlab.example.com", "token_secret_name": "token"}
 """The least that a runner or a platform needs."""

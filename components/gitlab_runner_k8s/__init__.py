@@ -46,7 +46,8 @@ from .mirror.component import RegistryMirror
 from .platform.component import RunnerPlatform
 from .platform.settings import CacheBackend
 from .runner.component import GitLabRunner
-from .runner.settings import CacheType, PullPolicy, SecretStoreKind, SpotNodes
+from .runner.connections import CacheType
+from .runner.settings import PullPolicy, SecretStoreKind, SpotNodes
 from .validation.messages import ArgsError
 
 __all__ = [

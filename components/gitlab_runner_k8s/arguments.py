@@ -10,7 +10,8 @@ import pulumi
 from .cache.settings import MinioEngine, S3Identity
 from .daemon.settings import DaemonIsolation
 from .platform.settings import CacheBackend
-from .runner.settings import CacheType, PullPolicy, SecretStoreKind, SpotNodes
+from .runner.connections import CacheType
+from .runner.settings import PullPolicy, SecretStoreKind, SpotNodes
 
 if TYPE_CHECKING:
     CacheBackendInput = Literal["minio", "s3", "external", "none"] | CacheBackend

@@ -185,7 +185,7 @@ def test_bad_events_are_named_by_their_line_alone(
 ) -> None:
     assert convert(f'{{"preludeEvent": {{}}}}\n{line}')[0] == USAGE
     shown = capsys.readouterr().err
-    assert shown == "error: line 2 is no event of the engine\n"
+    assert shown == "error: line 2 is not an event of the engine\n"
 
 
 def test_a_value_too_short_to_mask_is_refused_without_showing_it(

@@ -170,7 +170,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "cache backend",
         {"cache": {"backend": "s3", "s3": S3, "minio": {}}},
-        "cache: minio is set and backend is 's3'",
+        "cache: minio is set, but backend is 's3'",
         "remove minio",
     ),
     ("cache backend", {"cache": {"backend": "minio", "s3": S3}}, "cache: s3 is set", "remove s3"),
@@ -219,7 +219,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "privileged jobs",
         {**daemon(), **runner(enable_privileged_jobs=True)},
-        "runner.enable_privileged_jobs must be off",
+        "runner.enable_privileged_jobs must be false",
         "remove it",
     ),
     *[
@@ -331,7 +331,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("namespaces", {"namespaces": {"jobs": "Jobs_1"}}, "namespaces.jobs:", "DNS-1123"),
     *[
-        ("namespaces", wrong, f"{path}:", "must be a namespace of its own")
+        ("namespaces", wrong, f"{path}:", "must be a dedicated namespace")
         for wrong, path in (
             ({"namespaces": {"jobs": "default"}}, "namespaces.jobs"),
             ({"namespaces": {"runner": "kube-system"}}, "namespaces.runner"),
@@ -356,18 +356,22 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         ("extra config", extra(text), f"runner.extra_config: {path}", word)
         for text, path, word in (
             ("[[runners]", "must be TOML", "correct the syntax"),
-            ("[[runners]]\n[[runners]]", "must be exactly one", "takes one"),
+            ("[[runners]]\n[[runners]]", "must be exactly one", "keep one table"),
             ("concurrent = 3\n[[runners]]", "must be exactly one", "found concurrent"),
-            ('[[runners]]\ntoken = "x"', "token: is made by this package", "runner_token"),
+            (
+                '[[runners]]\ntoken = "x"',
+                "token: must not be set, because this package sets it",
+                "runner_token",
+            ),
             (
                 '[[runners]]\n[runners.kubernetes]\nimage = "x"',
-                "kubernetes.image: is made by this package",
+                "kubernetes.image: must not be set, because this package sets it",
                 "default_image",
             ),
             ('[[runners]]\nshell = "{{ .x }}"', "must not contain '{{'", "write the value"),
             (
                 '[[runners]]\n[runners.cache.s3]\nSecretKey = "x"',
-                "cache.s3.SecretKey: must not be here",
+                "cache.s3.SecretKey: must not be set here",
                 "use a Secret",
             ),
             (
@@ -377,7 +381,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ),
             (
                 '[[runners]]\n[runners.kubernetes]\nhost = "https://x"',
-                "kubernetes.host: is not for this",
+                "kubernetes.host: must not be set",
                 "remove it",
             ),
         )
@@ -446,7 +450,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "seconds and replicas",
         daemon(replicas=2) | runner(extra_config='[[runners]]\nshell = "pwsh"\n'),
-        "runner.extra_config must not set another shell",
+        "runner.extra_config must not set a shell other",
         "set replicas to 1",
     ),
     *[
@@ -454,7 +458,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             "seconds and replicas",
             daemon(termination_grace_period_seconds=seconds),
             "docker_daemon: termination_grace_period_seconds must be from 30 to 86400",
-            "20 of them are left",
+            "the last 20 seconds",
         )
         for seconds in (0, 29, 86401)
     ],
@@ -466,7 +470,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
                 f'name = "v"\nmount_path = "/v"\nhost_path = "{path}"'
             ),
             "runner.extra_config: kubernetes.volumes.host_path[0]: must not be",
-            "shared docker daemon",
+            "shared Docker daemon",
         )
         for path in (
             *("/", "//", "/./", "/var", "/var/run", "/run", "/dev", "/etc", "/root", "/var/lib"),
@@ -480,7 +484,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             "privileged jobs",
             {**daemon(), **kubernetes(text)},
             f"runner.extra_config must not set {key}",
-            "no privilege of their own",
+            "because they need no privileges then",
         )
         for key, text in (
             *(
@@ -511,7 +515,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         (
             "no TLS",
             kubernetes(f"[[runners.kubernetes.services]]\nname = 'docker:dind'\n{text}"),
-            "runner.extra_config: kubernetes.services[0]: must not be a docker daemon without TLS",
+            "runner.extra_config: kubernetes.services[0]: must not be a Docker daemon without TLS",
             "remove the port 2375",
         )
         for text in (
@@ -553,13 +557,13 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "extra config",
         extra('runners = "x"'),
         "runner.extra_config: must be exactly one",
-        "takes one",
+        "keep one table",
     ),
     (
         "extra config",
         extra('runners = ["x"]'),
         "runner.extra_config: must be exactly one",
-        "takes one",
+        "keep one table",
     ),
     # Variables of jobs.
     *[
@@ -596,7 +600,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         (
             "seconds and replicas",
             runner(feature_flags={flag: False}),
-            f"runner: feature_flags.{flag} must not be switched off",
+            f"runner: feature_flags.{flag} must not be false",
             "remove it",
         )
         for flag in ("FF_DISABLE_AUTOMATIC_TOKEN_ROTATION", "FF_USE_POD_ACTIVE_DEADLINE_SECONDS")
@@ -605,7 +609,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     (
         "cache backend",
         {**minio(engine="seaweedfs"), "network": {"enable_policies": False}},
-        "network.enable_policies must be on",
+        "network.enable_policies must be true",
         "another engine",
     ),
     *[
@@ -644,7 +648,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             "fleets": {"a": {"token_secret_name": "t"}, "b": {"token_secret_name": "t"}},
         },
         "fleets.b.token_secret_name must differ from fleets.a.token_secret_name",
-        "create one for each",
+        "create a runner in GitLab for each fleet",
     ),
     (
         "several tokens",
@@ -667,8 +671,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
                 "zones": {"a": {}},
                 "monitoring": {},
             },
-            f"fleets.{fleet}: the metrics of another part have this name",
-            "rename it",
+            f"fleets.{fleet}: must not have the name of another part",
+            "rename the fleet",
         )
         for fleet in ("store", "docker", "docker-a")
     ],
@@ -727,8 +731,8 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ("999.1.1.1/99", "CIDR block"),
             ("１0.0.0.0/8", "CIDR block"),
             ("10.1.2.3/8", "write '10.0.0.0/8'"),
-            ("0.0.0.0/0", "every address"),
-            ("::/0", "every address"),
+            ("0.0.0.0/0", "all addresses"),
+            ("::/0", "all addresses"),
             ("169.254.169.254/32", "link-local"),
             ("128.0.0.0/1", "link-local"),
             ("fe80::/64", "link-local"),
@@ -826,7 +830,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "a client id",
     ),
     ("quantity", minio(volume_size="9" * 40 + "Gi"), "cache.minio.volume_size:", "at most 64Ti"),
-    ("quantity", minio(volume_size="1073741824000m"), "cache.minio.volume_size:", "whole bytes"),
+    (
+        "quantity",
+        minio(volume_size="1073741824000m"),
+        "cache.minio.volume_size:",
+        "whole number of bytes",
+    ),
     ("quantity", minio(volume_size="."), "cache.minio.volume_size:", "quantity"),
     (
         "limit below request",
@@ -870,13 +879,13 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
             "enable_privileged_jobs": True,
             "docker": {"host": "tcp://d:2376", "client_secret_name": "c"},
         },
-        "enable_privileged_jobs must be off",
+        "enable_privileged_jobs must be false",
     ),
     *[
         (
             GitLabRunner,
             {**RUNNER, kind: {"host": host, "client_secret_name": "c", "replicas": 2}},
-            f"{kind}: host must be a DNS name where there are 2 daemons",
+            f"{kind}: host must be a DNS name if there are 2 daemons",
         )
         for kind in ("docker", "buildkit")
         for host in ("tcp://10.0.0.1:2376", "tcp://[::1]:2376")
@@ -888,7 +897,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
             "docker": {"host": "tcp://d:2376", "client_secret_name": "c", "replicas": 2},
             "extra_config": '[[runners]]\nshell = "pwsh"\n',
         },
-        "extra_config must not set another shell",
+        "extra_config must not set a shell other",
     ),
     (
         MinioCache,
@@ -899,12 +908,12 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     (
         MinioCache,
         {"engine": "seaweedfs", "enable_console": True},
-        "enable_console must be off for the engine 'seaweedfs'",
+        "enable_console must be false for the engine 'seaweedfs'",
     ),
     (
         MinioCache,
         {"engine": "seaweedfs", "enable_network_policies": False},
-        "enable_network_policies must be on for the engine 'seaweedfs'",
+        "enable_network_policies must be true for the engine 'seaweedfs'",
     ),
     (
         MinioCache,
@@ -941,15 +950,15 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     (
         S3Cache,
         {**S3, "kms_key_arn": "arn:aws:kms:eu-central-1:123456789012:alias/mine"},
-        "kms_key_arn must name the key itself, not an alias",
+        "kms_key_arn must be the ARN of a key, not of an alias",
     ),
     (
         S3Cache,
         {**S3, "kms_key_arn": "arn:aws:kms:eu-west-1:123456789012:key/1"},
-        "kms_key_arn must be of the bucket's region (eu-central-1), got 'eu-west-1'",
+        "kms_key_arn must be in the bucket's region (eu-central-1), got 'arn:aws:kms:eu-west-1:",
     ),
     *[
-        (S3Cache, {**S3, **change}, f"{field} must be of the partition '{wanted}' as region")
+        (S3Cache, {**S3, **change}, f"{field} must be in the partition '{wanted}' of region")
         for field, wanted, change in (
             ("oidc_provider_arn", "aws-cn", {"region": "cn-north-1"}),
             ("oidc_provider_arn", "aws-us-gov", {"region": "us-gov-west-1"}),
@@ -968,14 +977,13 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     (
         S3Cache,
         {**S3, "permissions_boundary_arn": "arn:aws:iam::210987654321:policy/b"},
-        "permissions_boundary_arn must be of the account of oidc_provider_arn (123456789012), "
-        "got '210987654321'",
+        "permissions_boundary_arn must be in the account of oidc_provider_arn, got 'arn:aws:iam::2",
     ),
     *[
         (
             S3Cache,
             {**S3, "existing_bucket_name": "there-already", **change},
-            f"{next(iter(change))} must not be set with existing_bucket_name",
+            f"{next(iter(change))} must not be set together with existing_bucket_name",
         )
         for change in (
             {"bucket_name": "mine"},
@@ -988,7 +996,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
         )
     ],
     *[
-        (S3Cache, {**S3, "prefix": prefix}, "prefix: must be folders of")
+        (S3Cache, {**S3, "prefix": prefix}, "prefix: must be folder names of")
         for prefix in ("ci", "/ci/", "ci//", "*/", "ci/${aws:username}/", "../", "ci/./", "")
     ],
     (S3Cache, {**S3, "access_log_prefix": "cache/"}, "access_log_prefix needs access_log_bucket"),
@@ -1014,7 +1022,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     (
         S3Cache,
         {**S3, "identity": "existing"},
-        "oidc_provider_arn is only for the identity 'irsa', and identity is 'existing'",
+        "oidc_provider_arn is only for the identity 'irsa', but identity is 'existing'",
     ),
     *[
         (
@@ -1039,7 +1047,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
         (RegistryMirror, {"remote_url": url}, problem)
         for url, problem in (
             ("registry-1.docker.io", "remote_url: must be an https:// URL"),
-            ("https://user:word@registry.example.com", "remote_url: must not carry credentials"),
+            ("https://user:word@registry.example.com", "remote_url: must not contain credentials"),
             ("http://registry.example.com", "remote_url must be https"),
             ("https://registry.example.com/v2", "remote_url must be the root of a registry"),
             ("https://registry.example.com/", "remote_url must be the root of a registry"),
@@ -1050,20 +1058,20 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     (
         RegistryMirror,
         {"username": "u", "password": "p", "credentials_secret_name": "s"},
-        "credentials_secret_name must not be set beside username and password",
+        "credentials_secret_name must not be set together with username and password",
     ),
     (RegistryMirror, {"ttl_hours": 0}, "ttl_hours: must be greater than or equal to 1"),
     (RegistryMirror, {"volume_size": "50"}, "volume_size: must be at least 1Gi"),
     (RegistryMirror, {"log_level": "trace"}, "log_level: must be"),
     (RegistryMirror, {"image": "docker.io/library/registry:3"}, "image: must be pinned by digest"),
-    (RegistryMirror, {"client_namespaces": []}, "client_namespaces must name at least one"),
+    (RegistryMirror, {"client_namespaces": []}, "client_namespaces must have at least one"),
     (
         RegistryMirror,
         {"namespace": "same", "job_namespace": "same"},
         "namespace must differ from job_namespace",
     ),
     *[
-        (component, {**args, "namespace": namespace}, "namespace: must be a namespace of its own")
+        (component, {**args, "namespace": namespace}, "namespace: must be a dedicated namespace")
         for component, args in (
             (GitLabRunner, RUNNER),
             (SharedDockerDaemon, DAEMON),
@@ -1078,7 +1086,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
         (GitLabRunner, {**RUNNER, "cache": {**CACHE, **cache}}, f"cache{message}")
         for cache, message in (
             ({"path": "../../x"}, ".path: must not lead out of its folder"),
-            ({"path": "/x"}, ".path: must be folders"),
+            ({"path": "/x"}, ".path: must be folder names"),
             ({"bucket": "UP"}, ": bucket: must be 3 to 63"),
             ({"type": "azure", "bucket": " "}, ".bucket: must not be empty"),
             ({"type": "gcs", "bucket": "google"}, ": bucket: must be the name of a GCS bucket"),
@@ -1273,8 +1281,8 @@ def test_values_that_are_not_known_yet_pass() -> None:
     ("name", "value", "word"),
     [
         ("gitlab_url", "http://gitlab.example.com", "gitlab_url must be https"),
-        ("runner_token", "glpat-abcdefghijklmnopqrstuvwx", "this is a personal access token"),
-        ("job_namespace", "kube-system", "must be a namespace of its own"),
+        ("runner_token", "glpat-abcdefghijklmnopqrstuvwx", "but this is a personal access token"),
+        ("job_namespace", "kube-system", "must be a dedicated namespace"),
     ],
 )
 @pytest.mark.parametrize("wrap", [pulumi.Output.from_input, pulumi.Output.secret])
@@ -1292,6 +1300,40 @@ def test_a_known_output_is_judged_like_its_value(
         assert value not in str(caught.value)
 
 
+def test_wrong_resources_hide_no_problem_around_them() -> None:
+    resources = {"memory_request": "32Gi"}
+    args = arguments({"token_secret_name": NONE, "docker_daemon": {"resources": resources}})
+    problems = refused(lambda: RunnerPlatform("bad", args)).problems  # type: ignore[arg-type]
+    for start in (
+        "docker_daemon.resources: memory_request (32Gi) must not exceed",
+        "docker_daemon: node_selector must select",
+        "exactly one of runner_token",
+    ):
+        assert any(line.startswith(start) for line in problems), (start, problems)
+
+
+def test_one_token_of_two_fleets_is_refused_as_a_secret_too() -> None:
+    def program() -> None:
+        fleets = {name: {"runner_token": pulumi.Output.secret(text)} for name in "ab"}
+        args: Any = {"gitlab_url": GOOD["gitlab_url"], "fleets": fleets}
+        RunnerPlatform("ci", args)
+
+    text = token()
+    with pytest.raises(ArgsError, match=r"fleets\.b\.runner_token must differ from fleets\.a"):
+        deploy(program)
+
+
+def test_a_problem_is_told_at_each_of_its_places() -> None:
+    """Beside an invalid field, a zone hides the problem that another zone has too."""
+    disk = {"accept_shared_nodes": True, "prune_above_percent": 50, "build_cache_percent": 60}
+    zones = {"a": {"docker_daemon": disk}, "b": {"docker_daemon": {**disk, "mtu": 1}}}
+    problems = refused(lambda: RunnerPlatform("bad", arguments({"zones": zones}))).problems  # type: ignore[arg-type]
+    for zone in zones:
+        assert any(
+            line.startswith(f"zones.{zone}.docker_daemon: prune_above_percent") for line in problems
+        ), problems
+
+
 def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
     def made(value: pulumi.Output[str]) -> GitLabRunner:
         args: Any = {**RUNNER, "environment": {"A": value}}
@@ -1300,12 +1342,12 @@ def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
     plain = deploy(lambda: made(pulumi.Output.from_input("x"))).one(":Release").plain["values"]
     assert '"A=x"' in plain["runners"]["config"]
     for value in ("canary", token()):
-        with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret"):
+        with pytest.raises(ValueError, match=r"environment\.A: must not be a secret"):
             deploy(lambda value=value: made(pulumi.Output.secret(value)))  # type: ignore[misc]
-    with pytest.raises(ValueError, match=r"environment\.A: must be text that is no secret") as pin:
+    with pytest.raises(ValueError, match=r"environment\.A: must not be a secret") as pin:
         deploy(lambda: made(pulumi.Output.secret(471147)))  # type: ignore[arg-type]
     assert "471147" not in str(pin.value)
-    with pytest.raises(ValueError, match=r"environment\.A: must not hold a token"):
+    with pytest.raises(ValueError, match=r"environment\.A: must not contain a token"):
         deploy(lambda: made(pulumi.Output.from_input(token())))
 
 
@@ -1320,7 +1362,7 @@ def test_a_late_address_of_several_daemons_is_refused(
         return GitLabRunner("ci", args)
 
     assert deploy(lambda: made(1)).one(":Release")
-    with pytest.raises(ValueError, match=rf"{kind}: host must be a DNS name .*; name the daemon's"):
+    with pytest.raises(ValueError, match=rf"{kind}: host must be a DNS name .*; use the name"):
         deploy(lambda: made(2))
 
 
@@ -1401,13 +1443,13 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         "exactly one of runner_token",
         "runner.concurrent: must be",
         "runner.concurent: unknown key",
-        "cache: minio is set and backend is 's3'",
+        "cache: minio is set, but backend is 's3'",
         "cache: s3 must be set",
         "cache.minio.volume_size: must be",
         "docker_daemon.mtu: must be",
-        "docker_daemon: node_selector must name",
+        "docker_daemon: node_selector must select",
         "docker_daemon: certificate_validity_hours must be",
-        "namespaces.jobs: must be a namespace of its own",
+        "namespaces.jobs: must be a dedicated namespace",
     ):
         assert any(problem.startswith(path) for problem in caught.value.problems), (path, caught)
     assert "glpat-abc" not in str(caught.value)

@@ -110,5 +110,7 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
 def test_a_zone_has_one_daemon() -> None:
     both = {"docker_daemon": {"accept_shared_nodes": True}, "buildkit_daemon": {}}
     args: Any = {**builders.GITLAB, **both}
-    with pytest.raises(ArgsError, match="buildkit_daemon must not be set beside docker_daemon"):
+    with pytest.raises(
+        ArgsError, match="buildkit_daemon must not be set together with docker_daemon"
+    ):
         deploy(lambda: RunnerPlatform("ci", args))

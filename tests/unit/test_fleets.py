@@ -301,7 +301,7 @@ def test_extra_config_joins_what_is_rendered() -> None:
             {"fleets": {"a": {"token_secret_name": "a", "zone": "prd"}}},
             "fleets.a.zone: there is no zone 'prd'; known zones: default, prod, open",
         ),
-        ({"token_secret_name": "x"}, "token_secret_name must not be set beside fleets"),
+        ({"token_secret_name": "x"}, "token_secret_name must not be set together with fleets"),
         (
             {"zones": {"prod": {"job_namespace": "gitlab-runner-jobs"}}},
             "zones.prod.job_namespace must differ from namespaces.jobs",
@@ -310,7 +310,7 @@ def test_extra_config_joins_what_is_rendered() -> None:
             {"zones": {"one": {"daemon_namespace": "x"}, "two": {"daemon_namespace": "x"}}},
             "zones.two.daemon_namespace must differ from zones.one.daemon_namespace",
         ),
-        ({"zones": {"default": {}}}, "zones.default is made of docker_daemon and namespaces"),
+        ({"zones": {"default": {}}}, "zones.default must not be set"),
         ({"zones": {"Not_One": {}}}, "zones.Not_One"),
         (
             {
@@ -318,7 +318,7 @@ def test_extra_config_joins_what_is_rendered() -> None:
                     "a": {"token_secret_name": "a", "runner": {"request_concurrency": 9}},
                 }
             },
-            "fleets.a.runner, joined with runner: request_concurrency (9) must not exceed",
+            "fleets.a.runner, merged with the platform's runner: request_concurrency (9)",
         ),
         (
             {
@@ -326,7 +326,7 @@ def test_extra_config_joins_what_is_rendered() -> None:
                     "a": {"token_secret_name": "a", "runner": {"enable_privileged_jobs": True}}
                 }
             },
-            "fleets.a.runner.enable_privileged_jobs must be off",
+            "fleets.a.runner.enable_privileged_jobs must be false",
         ),
         (
             {"fleets": {"a" * 38: {"token_secret_name": "a"}}},

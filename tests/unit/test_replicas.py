@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gitlab_runner_k8s import BuildKitDaemon, GitLabRunner, RunnerPlatform, SharedDockerDaemon
 from gitlab_runner_k8s.meta import script
-from gitlab_runner_k8s.runner.settings import MAXIMUM_REPLICAS
+from gitlab_runner_k8s.runner.connections import MAXIMUM_REPLICAS
 
 from tests import builders
 from tests.harness import Recorder, deploy

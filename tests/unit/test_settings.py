@@ -34,7 +34,7 @@ def problems(values: dict[str, Any], **options: Any) -> tuple[str, ...]:
 @pytest.mark.parametrize("name", stackfiles.NAMES)
 def test_every_stack_file_is_valid(name: str) -> None:
     args = stackfiles.arguments(name, stackfiles.tokens(name))
-    assert args["gitlab_url"] == stackfiles.read(name)["gitlabUrl"]
+    assert args.gitlab_url == stackfiles.read(name)["gitlabUrl"]
 
 
 def test_staging_is_what_production_is_in_small() -> None:
@@ -77,14 +77,14 @@ def test_nested_keys_are_spelled_as_the_arguments_are() -> None:
             "allowVolumeDeletion": True,
         }
     )
-    assert args["runner"]["job_resources"] == {"cpu_request": "500m"}
-    assert args["runner"]["job_node_selector"] == {"ab/cD": "d"}
-    assert args["allow_volume_deletion"] is True
+    assert args.runner.job_resources.cpu_request == "500m"
+    assert args.runner.job_node_selector == {"ab/cD": "d"}
+    assert args.allow_volume_deletion is True
 
 
 def test_a_name_of_digits_stays_text() -> None:
     values = {"gitlabUrl": GOOD["gitlabUrl"], "tokenSecretName": "1234"}
-    assert parse(values)["token_secret_name"] == "1234"
+    assert parse(values).token_secret_name == "1234"
 
 
 def test_the_token_has_to_be_a_secret() -> None:
@@ -108,7 +108,7 @@ def test_every_problem_comes_at_once_with_path_and_fix() -> None:
     text = "\n".join(found)
     for wanted in (
         "gitlabUrl: must be an https:// URL",
-        "runnerToken: must be a runner authentication token, this is a personal access token",
+        "runnerToken: must be a runner authentication token, but this is a personal access token",
         "runer: unknown key; did you mean 'runner'?",
         "runner.concurent: unknown key; did you mean 'concurrent'?",
         "runner.concurrent: must be a whole number, got '10'",

@@ -77,10 +77,8 @@ def top(paths: dict[str, str]) -> set[str]:
     return {path.partition(".")[0] for path in paths}
 
 
-def parse(
-    values: dict[str, Any], secret: set[str], file: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    return dict(settings.parse(as_engine(values), secret, "dev", file))
+def parse(values: dict[str, Any], secret: set[str], file: dict[str, Any] | None = None) -> Any:
+    return settings.parse(as_engine(values), secret, "dev", file)
 
 
 def problems(
@@ -119,7 +117,7 @@ def test_a_secret_is_one_wherever_it_goes(name: str, way: str, preview: bool) ->
         args = parse({**values, **secrets}, set(secrets))
     else:
         args = parse(within(values, secrets), top(secrets))
-    recorder = deploy(lambda: RunnerPlatform("ci", args), preview=preview)  # type: ignore[arg-type]
+    recorder = deploy(lambda: RunnerPlatform("ci", args), preview=preview)
     for text in secrets.values():
         assert reaches_a_secret(recorder, text)
         assert not is_readable(recorder, text)
@@ -191,8 +189,8 @@ def test_a_secret_is_text_whatever_it_looks_like() -> None:
         args = parse(values, {"registryMirror.password"})
         found: list[str] = []
 
-        def program(args: dict[str, Any] = args, found: list[str] = found) -> None:
-            pulumi.Output.from_input(args["registry_mirror"]["password"]).apply(found.append)
+        def program(args: Any = args, found: list[str] = found) -> None:
+            args.registry_mirror.password.apply(found.append)
 
         deploy(program)
         assert found == [text]
@@ -206,6 +204,14 @@ def test_the_token_of_a_fleet_that_is_gone_does_not_bring_it_back() -> None:
         "fleets.gone.runnerToken: there is no map 'fleets.gone' that it belongs to; add it, or "
         "remove the secret with 'pulumi config rm fleets.gone.runnerToken'"
     )
+
+
+def test_a_fleet_with_the_name_of_a_secret_is_one_of_the_fleets() -> None:
+    values = {**URL, "fleets": {"password": {"runnerToken": TOKEN}}}
+    (found,) = problems(values, set())
+    assert found.startswith("fleets.password.runnerToken: must be a secret")
+    args = parse(values, {"fleets"})
+    assert isinstance(args.fleets["password"].runner_token, pulumi.Output)
 
 
 def test_a_secret_set_twice_is_refused() -> None:

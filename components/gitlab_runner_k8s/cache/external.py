@@ -11,7 +11,7 @@ from ..kubernetes import workloads
 from ..meta import type_token
 from ..outputs import digest
 from ..runner.config_toml import cache_toml
-from ..runner.settings import RunnerCacheSettings
+from ..runner.connections import RunnerCacheSettings
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import name_problems
 from .settings import (

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from ..kubernetes.settings import ResourcesSettings, over
-from ..runner.settings import DNS_CIDRS, S3LocationSettings
+from ..runner.connections import S3LocationSettings
+from ..runner.settings import DNS_CIDRS
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Days, SecretText, Text
 from ..validation.rules.clouds import (
@@ -96,11 +97,14 @@ class MinioSettings(Settings):
     def _conflicts(self) -> Iterator[str]:
         if self.engine == "minio" and self.image is None:
             yield (
-                "image must be set for the engine 'minio': its official images are withdrawn; "
-                "name your own build by digest, or use the engine 'silo'"
+                "image must be set for the engine 'minio', because its official images are "
+                "withdrawn; set an image of your own with tag and digest, or use the engine 'silo'"
             )
         if self.engine == "seaweedfs" and self.enable_console:
-            yield "enable_console must be off for the engine 'seaweedfs', which has none; remove it"
+            yield (
+                "enable_console must be false for the engine 'seaweedfs', which has no console; "
+                "remove it"
+            )
 
 
 class MinioCacheSettings(MinioSettings):
@@ -128,15 +132,15 @@ class MinioCacheSettings(MinioSettings):
         yield from super()._conflicts()
         if self.engine == "seaweedfs" and not self.enable_network_policies:
             yield (
-                "enable_network_policies must be on for the engine 'seaweedfs': who reaches the "
-                "ports of its inner parts needs no credentials; leave it on, or choose another "
+                "enable_network_policies must be true for the engine 'seaweedfs', because the "
+                "ports of its internal servers need no credentials; remove it, or choose another "
                 "engine"
             )
         same = isinstance(self.job_namespace, str) and self.job_namespace == self.runner_namespace
         if same:
             yield (
-                "job_namespace must differ from runner_namespace: jobs could read the credentials "
-                "there; give the jobs a namespace of their own"
+                "job_namespace must differ from runner_namespace, because jobs could read the "
+                "credentials there; use a separate namespace for jobs"
             )
 
 
@@ -219,26 +223,28 @@ class S3Settings(Settings):
             is_set = getattr(self, needed) is not None
             if is_set != (self.identity == identity):
                 yield (
-                    f"{needed} {'must be set' if not is_set else 'is only'} for the identity "
-                    f"'{identity}', and identity is '{self.identity}'; "
-                    f"{'set it' if not is_set else 'remove it'}, or choose another identity"
+                    f"{needed} is only for the identity '{identity}', but identity is "
+                    f"'{self.identity}'; remove it, or choose another identity"
+                    if is_set
+                    else f"{needed} must be set for the identity '{identity}'; set it, or choose "
+                    "another identity"
                 )
         if self.existing_role_arn is not None and self.identity != "existing":
             yield (
-                "existing_role_arn is only for the identity 'existing', and identity is "
+                "existing_role_arn is only for the identity 'existing', but identity is "
                 f"'{self.identity}'; remove it, or choose another identity"
             )
         if self.permissions_boundary_arn is not None and self.identity == "existing":
             yield (
-                "permissions_boundary_arn must not be set for the identity 'existing': no role is "
-                "made; remove it, and set the boundary on the role that is there"
+                "permissions_boundary_arn must not be set for the identity 'existing', because no "
+                "role is created; remove it, and set the boundary on the existing role"
             )
         if self.enable_large_objects and self.identity == "access-key":
-            yield ("enable_large_objects needs a role: use the identity 'irsa' or 'pod-identity'")
+            yield "enable_large_objects needs a role; use the identity 'irsa' or 'pod-identity'"
         is_existing = self.identity == "existing"
         if self.enable_large_objects and is_existing and self.existing_role_arn is None:
             yield (
-                "enable_large_objects needs a role: set existing_role_arn, a role that the "
+                "enable_large_objects needs a role; set existing_role_arn to a role that the "
                 "runner may assume"
             )
 
@@ -255,15 +261,15 @@ class S3Settings(Settings):
             ):
                 if getattr(self, field) != S3Settings.model_fields[field].default:
                     yield (
-                        f"{field} must not be set with existing_bucket_name: an existing bucket "
-                        "is used as it is; remove one of the two"
+                        f"{field} must not be set together with existing_bucket_name, because an "
+                        "existing bucket is not changed; remove one of the two"
                     )
         if self.access_log_prefix is not None and self.access_log_bucket is None:
             yield ("access_log_prefix needs access_log_bucket; set it, or remove access_log_prefix")
         if self.access_log_bucket is not None and self.access_log_bucket == self.bucket_name:
             yield (
-                "access_log_bucket must differ from bucket_name: every log written would be "
-                "logged; name another bucket"
+                "access_log_bucket must differ from bucket_name, because S3 would log the writing "
+                "of every log; use another bucket"
             )
 
     def _arn_conflicts(self) -> Iterator[str]:
@@ -281,26 +287,26 @@ class S3Settings(Settings):
             for name, parts in arns.items():
                 if parts[1] != expected:
                     yield (
-                        f"{name} must be of the partition '{expected}' as region ({self.region}) "
-                        f"is, got '{parts[1]}'; correct the ARN or the region"
+                        f"{name} must be in the partition '{expected}' of region ({self.region}), "
+                        f"got '{values[name]}'; correct the ARN or the region"
                     )
         key = arns.get("kms_key_arn")
         if key and key[5].startswith("alias/"):
             yield (
-                "kms_key_arn must name the key itself, not an alias: policies see keys alone; "
-                "use the ARN with ':key/'"
+                "kms_key_arn must be the ARN of a key, not of an alias, because policies match "
+                "only keys; use the ARN with ':key/'"
             )
         if key and isinstance(self.region, str) and key[3] != self.region:
             yield (
-                f"kms_key_arn must be of the bucket's region ({self.region}), got '{key[3]}'; "
-                "use a key of that region"
+                f"kms_key_arn must be in the bucket's region ({self.region}), got "
+                f"'{self.kms_key_arn}'; use a key of that region"
             )
         # A key may belong to another account, but the provider and the boundary of a role may not.
         provider, boundary = arns.get("oidc_provider_arn"), arns.get("permissions_boundary_arn")
         if provider and boundary and boundary[4] not in ("aws", provider[4]):
             yield (
-                f"permissions_boundary_arn must be of the account of oidc_provider_arn "
-                f"({provider[4]}), got '{boundary[4]}'; name a policy of that account"
+                "permissions_boundary_arn must be in the account of oidc_provider_arn, got "
+                f"'{self.permissions_boundary_arn}'; use a policy of that account"
             )
 
 
@@ -421,7 +427,7 @@ class ExternalSettings(Settings):
         if len(names) != 1:
             yield (
                 f"exactly one of s3, gcs and azure must be set, got {' and '.join(names) or 'none'}"
-                "; keep the one where your cache is"
+                "; set only the store of your cache"
             )
 
 

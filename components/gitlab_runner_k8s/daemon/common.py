@@ -13,7 +13,7 @@ from ..kubernetes import workloads
 from ..meta import script
 from ..outputs import concat, lift, sha256
 from ..runner.config_toml import CLIENT_CERTIFICATE_FILES
-from ..runner.settings import MAXIMUM_REPLICAS
+from ..runner.connections import MAXIMUM_REPLICAS
 from .settings import DAEMON_STOP_SECONDS, BuildKitDaemonSettings, SharedDockerDaemonSettings
 
 Daemon = SharedDockerDaemonSettings | BuildKitDaemonSettings

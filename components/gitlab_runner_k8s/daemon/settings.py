@@ -7,7 +7,8 @@ from pydantic import Field
 
 from .. import pins
 from ..kubernetes.settings import ResourcesSettings, over
-from ..runner.settings import DNS_CIDRS, Replicas
+from ..runner.connections import Replicas
+from ..runner.settings import DNS_CIDRS
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Hours, Seconds, Whole
 from ..validation.rules.images import DockerImageReference, Image, ImageReference
@@ -99,8 +100,9 @@ class DaemonSettings(Settings):
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
         if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
             yield (
-                "termination_grace_period_seconds must be from 30 to 86400 (a day): "
-                f"{DAEMON_STOP_SECONDS} of them are left to the daemon itself; change it"
+                "termination_grace_period_seconds must be from 30 to 86400 (a day), got "
+                f"{self.termination_grace_period_seconds}; the daemon needs the last "
+                f"{DAEMON_STOP_SECONDS} seconds to stop"
             )
 
 
@@ -125,8 +127,8 @@ class DaemonLocationSettings(Settings):
 def _namespace_conflicts(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:
     if isinstance(namespace, str) and namespace == job_namespace:
         yield (
-            f"namespace must differ from job_namespace: {why} its key must not be readable to "
-            "jobs; give it a namespace of its own"
+            f"namespace must differ from job_namespace, because {why}; use a separate namespace "
+            "for the daemon"
         )
 
 
@@ -181,32 +183,32 @@ class DockerSettings(DaemonSettings):
         if self.enable_pruning and self.prune_above_percent <= self.build_cache_percent:
             yield (
                 f"prune_above_percent ({self.prune_above_percent}) must be more than "
-                f"build_cache_percent ({self.build_cache_percent}): the build cache alone would "
-                "have every image removed; raise it, or lower build_cache_percent"
+                f"build_cache_percent ({self.build_cache_percent}), because otherwise a full "
+                "build cache has every unused image removed; raise it, or lower build_cache_percent"
             )
         if not self.node_selector and not self.accept_shared_nodes:
             danger = (
-                "its pod is privileged, though the daemon is not root"
+                "the daemon's pod is privileged, although the daemon is not root"
                 if self.is_rootless
-                else "whoever can run a job is root there"
+                else "anyone who can run a job is root on the daemon's node"
             )
             yield (
-                f"node_selector must name nodes of the daemon's own: {danger}; set it, or set "
-                "accept_shared_nodes to accept that for the nodes of others"
+                f"node_selector must select dedicated nodes, because {danger}; set it, or set "
+                "accept_shared_nodes to true to accept this on shared nodes"
             )
         official = self.image is not None and Image(self.image)
         if official and official.repository == "library/docker":
             is_rootless = str(official.tag).endswith("-dind-rootless")
             if is_rootless != self.is_rootless:
                 yield (
-                    f"image ({official.tag}) must be of the isolation '{self.isolation}'; remove "
-                    f"it, or use {self.default_image}"
+                    f"image ({official.tag}) must be made for the isolation '{self.isolation}'; "
+                    f"remove it, or use {self.default_image}"
                 )
         architecture = self.node_selector.get("kubernetes.io/arch", "amd64")
         if self.is_rootless and architecture not in {"amd64", "arm64"}:
             yield (
                 f"node_selector.kubernetes.io/arch ({architecture}) must be amd64 or arm64 for the "
-                "isolation 'rootless', whose image there is for those alone; change it"
+                "isolation 'rootless', because its image exists only for those; change it"
             )
 
     @property
@@ -230,7 +232,9 @@ class SharedDockerDaemonSettings(DaemonLocationSettings, DockerSettings):
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
         yield from _namespace_conflicts(
-            self.namespace, self.job_namespace, "the daemon's pod is privileged and"
+            self.namespace,
+            self.job_namespace,
+            "the daemon's pod is privileged, and jobs could read its key",
         )
 
 
@@ -251,4 +255,6 @@ class BuildKitDaemonSettings(DaemonLocationSettings, BuildKitSettings):
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
-        yield from _namespace_conflicts(self.namespace, self.job_namespace, "the daemon's pod and")
+        yield from _namespace_conflicts(
+            self.namespace, self.job_namespace, "jobs could read the daemon's key"
+        )

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BeforeValidator
 
-from ..validation.base import Settings
+from ..validation.base import Reported, Settings
 from ..validation.rules.kubernetes import Bytes, Cpu, quantity
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
@@ -64,6 +64,6 @@ def over(defaults: ResourcesSettings) -> BeforeValidator:
         if not isinstance(resources, Mapping):
             return resources
         values = {key: value for key, value in resources.items() if value is not None}
-        return {**defaults.given(), **values}
+        return Reported.of(resources, {**defaults.given(), **values})
 
     return BeforeValidator(merge)

@@ -72,14 +72,12 @@ class MirrorSettings(Settings):
 
     def _conflicts(self) -> Iterator[str]:
         if (self.username is None) != (self.password is None):
-            missing = "username" if self.username is None else "password"
-            yield (
-                f"username and password must be set together; set {missing}, or remove the other"
-            )
+            missing, other = ("username", "password")[:: 1 if self.username is None else -1]
+            yield (f"username and password must be set together; set {missing}, or remove {other}")
         if self.username is not None and self.credentials_secret_name is not None:
             yield (
-                "credentials_secret_name must not be set beside username and password; "
-                "remove one of the two"
+                "credentials_secret_name must not be set together with username and password; "
+                "remove it, or remove username and password"
             )
         if not isinstance(self.remote_url, str):
             return
@@ -87,7 +85,7 @@ class MirrorSettings(Settings):
         if url.scheme == "http" and not self.allow_insecure_remote:
             yield (
                 f"remote_url must be https, got '{self.remote_url}'; use https, or set "
-                "allow_insecure_remote (images and credentials cross the network in clear)"
+                "allow_insecure_remote (images and credentials are then sent unencrypted)"
             )
         if url.path:
             yield (
@@ -123,11 +121,11 @@ class RegistryMirrorSettings(MirrorSettings):
         yield from super()._conflicts()
         if not self.client_namespaces:
             yield (
-                "client_namespaces must name at least one namespace: an empty list would admit "
-                "every pod of the cluster; add the namespace of the jobs or of the daemon"
+                "client_namespaces must have at least one namespace, because an empty list would "
+                "admit every pod of the cluster; add the namespace of the jobs or of the daemon"
             )
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
             yield (
-                "namespace must differ from job_namespace: jobs could read the upstream's "
-                "credentials there; give the mirror a namespace of its own"
+                "namespace must differ from job_namespace, because jobs could read the credentials "
+                "of the remote registry there; use a separate namespace for the mirror"
             )

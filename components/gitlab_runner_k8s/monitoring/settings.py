@@ -33,6 +33,6 @@ class MonitoringSettings(Settings):
     def _conflicts(self) -> Iterator[str]:
         if self.enable_alert_rules and not self.enable_pod_monitor:
             yield (
-                "enable_alert_rules needs enable_pod_monitor: without metrics every alert of a "
-                "part that is down would fire; set enable_pod_monitor"
+                "enable_alert_rules needs enable_pod_monitor, because without metrics every part "
+                "would look as if it were down; set enable_pod_monitor to true"
             )

@@ -1,7 +1,7 @@
 """`RunnerPlatform`: runners, distributed cache, daemons, registry mirror and monitoring."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -22,13 +22,13 @@ from ..monitoring import component as monitoring
 from ..monitoring.targets import MINIO_METRICS_PATH, Target, runner_target
 from ..outputs import concat, lift
 from ..runner.component import GitLabRunner
-from ..runner.settings import (
-    GitLabRunnerSettings,
+from ..runner.connections import (
     RunnerBuildKitSettings,
     RunnerCacheSettings,
     RunnerDockerSettings,
     RunnerMirrorSettings,
 )
+from ..runner.settings import GitLabRunnerSettings
 from ..validation.messages import validate
 from . import names
 from .plan import NamespacePlan, Plan, RunnerPlan, ZonePlan, plan
@@ -175,7 +175,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         """Declare the in-cluster store, and the policies that let its clients reach it."""
         name, settings = f"{self._name}-cache", self._plan.minio
         assert settings is not None
-        minio = MinioCache(name, cast(Any, settings), opts=self._child())
+        minio = MinioCache(name, settings.as_args(), opts=self._child())
         if settings.enable_metrics:
             self._targets.append(_store_target(name, minio, self._plan))
         for client, (namespace, port) in self._plan.store_clients.items():
@@ -214,7 +214,7 @@ class RunnerPlatform(pulumi.ComponentResource):
     def _s3_cache(self) -> RunnerCacheSettings:
         settings = self._plan.s3
         assert settings is not None
-        s3 = S3Cache(f"{self._name}-cache", cast(Any, settings), opts=self._child())
+        s3 = S3Cache(f"{self._name}-cache", settings.as_args(), opts=self._child())
         self.cache_bucket = s3.bucket
         self.cache_credentials_secret_name = s3.credentials_secret_name
         if settings.identity in {"irsa", "existing"} and s3.role_arn is not None:
@@ -232,7 +232,7 @@ class RunnerPlatform(pulumi.ComponentResource):
     def _external_cache(self) -> RunnerCacheSettings:
         settings = self._plan.external
         assert settings is not None
-        external = ExternalCache(f"{self._name}-cache", cast(Any, settings), opts=self._child())
+        external = ExternalCache(f"{self._name}-cache", settings.as_args(), opts=self._child())
         self.cache_bucket = external.bucket
         self.cache_credentials_secret_name = external.credentials_secret_name
         if settings.s3 and settings.s3.server_address is not None:
@@ -247,7 +247,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         name, settings = f"{self._name}-mirror", self._plan.mirror
         if settings is None:
             return None
-        mirror = RegistryMirror(name, cast(Any, settings), opts=self._child())
+        mirror = RegistryMirror(name, settings.as_args(), opts=self._child())
         self.registry_mirror_url = mirror.url
         for zone, planned in self._plan.other_zones.items():
             # Pods can mount only ConfigMaps of their own namespace.
@@ -272,7 +272,7 @@ class RunnerPlatform(pulumi.ComponentResource):
     def _buildkit(self, name: str, zone: ZonePlan) -> RunnerBuildKitSettings:
         assert zone.buildkit is not None
         daemon = BuildKitDaemon(
-            f"{zone.prefix}-buildkit", cast(Any, zone.buildkit), opts=self._child()
+            f"{zone.prefix}-buildkit", zone.buildkit.as_args(), opts=self._child()
         )
         if name == DEFAULT_ZONE:
             self.buildkit_host = daemon.buildkit_host
@@ -285,7 +285,7 @@ class RunnerPlatform(pulumi.ComponentResource):
     def _docker(self, name: str, zone: ZonePlan) -> RunnerDockerSettings:
         assert zone.docker is not None
         component_name = f"{zone.prefix}-docker"
-        daemon = SharedDockerDaemon(component_name, cast(Any, zone.docker), opts=self._child())
+        daemon = SharedDockerDaemon(component_name, zone.docker.as_args(), opts=self._child())
         if self._plan.metrics_namespaces:
             self._targets.append(
                 Target(
@@ -322,9 +322,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         if mirror and zone.has_privilege:
             parts["registry_mirror"] = mirror
         settings: GitLabRunnerSettings = runner.settings.model_copy(update=parts)
-        return GitLabRunner(
-            f"{runner.release_name}-runner", cast(Any, settings), opts=self._child()
-        )
+        return GitLabRunner(f"{runner.release_name}-runner", settings.as_args(), opts=self._child())
 
     def _object_prefix(self) -> pulumi.Input[str]:
         """Return the folder of the caches in the bucket."""

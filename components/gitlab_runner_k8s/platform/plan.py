@@ -121,7 +121,7 @@ def plan(name: str, settings: RunnerPlatformSettings) -> Plan:
         external=_external(name, settings),
         mirror=mirror,
         metrics_namespaces=readers,
-        store_clients=_store_clients(settings, readers),
+        store_clients=_store_clients(settings, zones, readers),
     )
 
 
@@ -285,13 +285,15 @@ def _minio(settings: RunnerPlatformSettings) -> MinioCacheSettings | None:
 
 
 def _store_clients(
-    settings: RunnerPlatformSettings, readers: tuple[pulumi.Input[str], ...]
+    settings: RunnerPlatformSettings,
+    zones: Mapping[str, ZonePlan],
+    readers: tuple[pulumi.Input[str], ...],
 ) -> dict[str, tuple[pulumi.Input[str], int]]:
     if not (settings.cache.has_minio and settings.network.enable_policies):
         return {}
-    _, *others = settings.zone_names()
+    _, *others = zones.items()
     clients: dict[str, tuple[pulumi.Input[str], int]] = {
-        f"zone-{zone}": (settings.zone_namespaces(zone)[0], S3_PORT) for zone in others
+        f"zone-{name}": (zone.job_namespace, S3_PORT) for name, zone in others
     }
     store = settings.cache.minio or MinioSettings()
     if store.enable_metrics and readers:

@@ -70,12 +70,12 @@ class CacheSettings(Settings):
 
     def _conflicts(self) -> Iterator[str]:
         if self.keep_minio and self.backend == "minio":
-            yield "keep_minio is only for another backend than 'minio'; remove it"
+            yield "keep_minio is only for backends other than 'minio'; remove it"
         used = {self.backend, *(["minio"] if self.keep_minio else [])}
         for block in ("minio", "s3", "external"):
             if getattr(self, block) is not None and block not in used:
                 yield (
-                    f"{block} is set and backend is '{self.backend}'; remove {block}, "
+                    f"{block} is set, but backend is '{self.backend}'; remove {block}, "
                     f"or set backend to '{block}'"
                 )
         if self.backend in {"s3", "external"} and getattr(self, self.backend) is None:
@@ -117,8 +117,8 @@ class NamespacesSettings(Settings):
         names = [self.runner, self.jobs, self.cache, self.daemon, self.mirror]
         if len(set(names)) < len(names):
             yield (
-                "the namespaces must differ: each has its own secrets and Pod Security level; "
-                "rename the one used twice"
+                "the namespaces must differ, because each has its own Secrets and Pod Security "
+                "level; rename one of those that are equal"
             )
 
 
@@ -269,8 +269,8 @@ class RunnerPlatformSettings(Settings):
         store = self.cache.minio
         if store and store.engine == "seaweedfs" and not self.network.enable_policies:
             yield (
-                "network.enable_policies must be on for the engine 'seaweedfs' of cache.minio: who "
-                "reaches the ports of its inner parts needs no credentials; leave it on, or "
+                "network.enable_policies must be true for the engine 'seaweedfs' of cache.minio, "
+                "because the ports of its internal servers need no credentials; remove it, or "
                 "choose another engine"
             )
         if not self.fleets:
@@ -280,7 +280,7 @@ class RunnerPlatformSettings(Settings):
             yield from replicas_conflicts(self.runner, self._replicas(DEFAULT_ZONE), "runner.")
         for name in TOKENS:
             if self.fleets and getattr(self, name) is not None:
-                yield f"{name} must not be set beside fleets; move it into one of them"
+                yield f"{name} must not be set together with fleets; move it into a fleet"
         yield from self._zone_conflicts()
         for name, fleet in self.fleets.items():
             yield from self._fleet_conflicts(name, fleet)
@@ -289,8 +289,8 @@ class RunnerPlatformSettings(Settings):
     def _zone_conflicts(self) -> Iterator[str]:
         if DEFAULT_ZONE in self.zones:
             yield (
-                f"zones.{DEFAULT_ZONE} is made of docker_daemon and namespaces; "
-                "set those, or rename the zone"
+                f"zones.{DEFAULT_ZONE} must not be set, because docker_daemon and namespaces "
+                "configure the default zone; set those, or rename the zone"
             )
             return
         owners: dict[str, str] = {
@@ -303,15 +303,16 @@ class RunnerPlatformSettings(Settings):
             if all(self.zone_daemons(name)):
                 yield (
                     f"{'' if is_default else f'zones.{name}.'}buildkit_daemon must not be set "
-                    "beside docker_daemon: a zone has one; remove one of the two"
+                    "together with docker_daemon, because a zone has one daemon; remove one of "
+                    "the two"
                 )
             names = ("jobs", "daemon") if is_default else ("job_namespace", "daemon_namespace")
             for field, namespace in zip(names, self.zone_namespaces(name), strict=True):
                 path = f"namespaces.{field}" if is_default else f"zones.{name}.{field}"
                 if namespace in owners and not is_default:
                     yield (
-                        f"{path} must differ from {owners[namespace]} ('{namespace}'): a zone's "
-                        "jobs and daemon have namespaces of their own; rename it"
+                        f"{path} must differ from {owners[namespace]} ('{namespace}'), because "
+                        "each zone has separate namespaces; rename it"
                     )
                 owners.setdefault(namespace, path)
 
@@ -319,13 +320,15 @@ class RunnerPlatformSettings(Settings):
         path = f"fleets.{name}"
         targets = {"store", "docker", *(f"docker-{zone}" for zone in self.zones)}
         if self.monitoring and name in targets:
-            yield f"{path}: the metrics of another part have this name; rename it"
+            yield f"{path}: must not have the name of another part in the metrics; rename the fleet"
         if fleet.zone != DEFAULT_ZONE and fleet.zone not in self.zones:
             names = ", ".join([DEFAULT_ZONE, *self.zones])
             yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {names}"
             return
         wrong = problems(RunnerSettings, self._joined(fleet))
-        yield from (f"{path}.runner, joined with runner: {problem}" for problem in wrong)
+        yield from (
+            f"{path}.runner, merged with the platform's runner: {problem}" for problem in wrong
+        )
         if wrong:
             return
         runner = self.fleet_runner(fleet)
@@ -335,16 +338,16 @@ class RunnerPlatformSettings(Settings):
         yield from replicas_conflicts(runner, self._replicas(fleet.zone), f"{path}.runner.")
 
     def _token_conflicts(self) -> Iterator[str]:
-        owners: dict[str, str] = {}
+        owners: list[tuple[Any, str]] = []
         for name, fleet in self.fleets.items():
             for field in TOKENS:
                 token, path = getattr(fleet, field), f"fleets.{name}.{field}"
                 if token is None or isinstance(token, pulumi.Output):
                     continue
-                key = repr(token)
-                if key in owners:
+                owner = next((place for other, place in owners if other == token), None)
+                if owner:
                     yield (
-                        f"{path} must differ from {owners[key]}: for GitLab both would be one "
-                        "runner, and either could get the other's jobs; create one for each"
+                        f"{path} must differ from {owner}, because each fleet could get the "
+                        "other's jobs; create a runner in GitLab for each fleet"
                     )
-                owners.setdefault(key, path)
+                owners.append((token, path))

@@ -16,10 +16,12 @@ import tomli_w
 from ..meta import script
 from ..outputs import concat, lift
 from ..secrets import has_secret
+from ..validation.base import NOT_PUBLIC
 from ..validation.messages import ArgsError
 from ..validation.rules.kubernetes import quantity
+from .connections import RunnerCacheSettings, host_conflicts
 from .extra_config import is_posix_shell, merge, parse
-from .settings import GitLabRunnerSettings, RunnerCacheSettings, host_conflicts
+from .settings import GitLabRunnerSettings
 
 DOCKER_CERTS_PATH = "/docker-certs"
 """Path of the client certificate in jobs. A job's own dind service writes to /certs instead."""
@@ -156,10 +158,7 @@ def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
         if is_secret or not isinstance(text, str) or has_secret(text):
             raise ArgsError(
                 "GitLabRunner",
-                [
-                    f"environment.{key}: must be text that is no secret: it is plain text in the "
-                    "cluster; use a masked CI/CD variable of the project"
-                ],
+                [f"environment.{key}: {NOT_PUBLIC}"],
             )
         return text
 

@@ -174,10 +174,6 @@ _MANAGED = {
     "name": "release_name",
     "url": "gitlab_url",
     "token": "runner_token",
-    "executor": "nothing: it is 'kubernetes'",
-    **dict.fromkeys(
-        ("id", "token_obtained_at", "token_expires_at"), "nothing: registration writes it"
-    ),
     "request_concurrency": "request_concurrency",
     "environment": "environment",
     "feature_flags": "feature_flags",
@@ -199,7 +195,6 @@ _MANAGED = {
     "kubernetes.runtime_class_name": "job_runtime_class_name",
     "kubernetes.priority_class_name": "job_priority_class_name",
     "kubernetes.pod_disruption_budget": "enable_job_disruption_budget",
-    "kubernetes.automount_service_account_token": "nothing: jobs get no token of the cluster",
     **{
         f"kubernetes.{prefix}{kind}_{bound}": f"{role}_resources.{kind}_{bound}"
         for prefix, role in (("", "job"), ("helper_", "helper"), ("service_", "service"))
@@ -207,6 +202,13 @@ _MANAGED = {
         for bound in ("request", "limit")
     },
 }
+# Keys that have no argument, each with the reason.
+_FIXED = {
+    "executor": "it is always 'kubernetes'",
+    **dict.fromkeys(("id", "token_obtained_at", "token_expires_at"), "the runner writes it"),
+    "kubernetes.automount_service_account_token": "jobs get no token of the cluster",
+}
+_OURS = _MANAGED | _FIXED
 _OTHER_EXECUTORS = (
     *("autoscaler", "custom", "docker", "instance", "machine", "parallels", "ssh", "virtualbox"),
 )
@@ -246,10 +248,10 @@ def parse(text: str) -> dict[str, Any]:
     is_list = isinstance(runners, list) and all(isinstance(entry, dict) for entry in runners)
     if others or not isinstance(runners, list) or not is_list or len(runners) != 1:
         count = len(runners) if isinstance(runners, list) else 0
-        contents = f"found {', '.join(others)}" if others else f"found {count} of it"
+        contents = f"found {', '.join(others)}" if others else f"found {count}"
         raise ExtraConfigError(
-            f"must be exactly one [[runners]] table ({contents}); the chart's template takes one, "
-            "global options are arguments of their own"
+            f"must be exactly one [[runners]] table ({contents}); keep one table, and set global "
+            "options by their arguments"
         )
     table: dict[str, Any] = runners[0]
     return table
@@ -260,17 +262,25 @@ def _refused(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
     for key in table:
         path = prefix + key
         if path in _MANAGED:
-            yield key, f"{path}: is made by this package; remove it and use {_MANAGED[path]}"
+            yield (
+                key,
+                f"{path}: must not be set, because this package sets it; use {_MANAGED[path]}",
+            )
+        elif path in _FIXED:
+            yield key, f"{path}: must not be set, because {_FIXED[path]}; remove it"
         elif not prefix and key in _OTHER_EXECUTORS:
-            yield key, f"{path}: is for another executor than 'kubernetes'; remove it"
+            yield key, f"{path}: is for executors other than 'kubernetes'; remove it"
         elif prefix and key in _CLUSTER_ACCESS:
-            yield key, f"{path}: is not for this: jobs run in the runner's own cluster; remove it"
+            yield (
+                key,
+                f"{path}: must not be set, because jobs run in the runner's own cluster; remove it",
+            )
         elif prefix and key in _NEEDS_MORE_RIGHTS:
             rights = _NEEDS_MORE_RIGHTS[key]
             yield (
                 key,
-                f"{path}: needs a ClusterRole with {rights}, and the runner has rights in the "
-                "jobs' namespace alone; remove it",
+                f"{path}: needs a ClusterRole with {rights}, but the runner has rights only in "
+                "the namespace of the jobs; remove it",
             )
 
 
@@ -279,11 +289,11 @@ def _secrets(value: Any, path: str = "") -> Iterator[str]:
         for key, item in value.items():
             place = f"{path}.{key}" if path else str(key)
             has_secret_name = is_secret_name(str(key).replace("_name", ""))
-            is_ours = place in _MANAGED or place.startswith("kubernetes.") or path.endswith("items")
+            is_ours = place in _OURS or place.startswith("kubernetes.") or path.endswith("items")
             if isinstance(item, str) and has_secret_name and not is_ours:
                 yield (
-                    f"{place}: must not be here: config.toml is plain text in the cluster; "
-                    "use a Secret"
+                    f"{place}: must not be set here, because config.toml is plain text in the "
+                    "cluster; use a Secret"
                 )
             else:
                 yield from _secrets(item, place)
@@ -291,7 +301,10 @@ def _secrets(value: Any, path: str = "") -> Iterator[str]:
         for n, item in enumerate(value):
             yield from _secrets(item, f"{path}[{n}]")
     elif isinstance(value, str) and has_secret(value):
-        yield f"{path}: must not hold a token or a password: it is plain text; use a Secret"
+        yield (
+            f"{path}: must not contain a token or a password, because config.toml is plain text in "
+            "the cluster; use a Secret"
+        )
 
 
 def _host_path(volume: Mapping[str, Any]) -> str:
@@ -314,8 +327,9 @@ def _host_paths(kubernetes: Mapping[str, Any]) -> Iterator[str]:
         path = _host_path(volume)
         if _is_system(path):
             yield (
-                f"kubernetes.volumes.host_path[{n}]: must not be '{path}': whoever runs a job "
-                "would own the node; use the shared docker daemon, or a folder such as '/mnt/…'"
+                f"kubernetes.volumes.host_path[{n}]: must not be '{path}', because anyone who runs "
+                "a job could control the node; use the shared Docker daemon, or a folder such as "
+                "'/mnt/…'"
             )
 
 
@@ -331,8 +345,9 @@ def _open_daemons(kubernetes: Mapping[str, Any]) -> Iterator[str]:
             re.fullmatch(r"DOCKER_TLS_CERTDIR=[\s'\"]*", line) for line in environment
         ):
             yield (
-                f"kubernetes.services[{n}]: must not be a docker daemon without TLS: whoever "
-                "reaches it is root; remove the port 2375 and set DOCKER_TLS_CERTDIR=/certs"
+                f"kubernetes.services[{n}]: must not be a Docker daemon without TLS, because "
+                "anyone who reaches it is root in its container; remove the port 2375 and set "
+                "DOCKER_TLS_CERTDIR=/certs"
             )
 
 

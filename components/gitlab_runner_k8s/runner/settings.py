@@ -11,18 +11,7 @@ from .. import pins
 from ..kubernetes.settings import ResourcesSettings, over
 from ..secrets import is_secret_name
 from ..validation.base import Choice, Settings
-from ..validation.messages import problems
 from ..validation.rules.basic import Count, PlainText, Seconds, Text, Variable, Whole
-from ..validation.rules.clouds import (
-    AzureAccountName,
-    AzureContainerName,
-    BucketName,
-    GcsBucketName,
-    KmsKeyArn,
-    ObjectPath,
-    Region,
-    RoleArn,
-)
 from ..validation.rules.gitlab import (
     ChartName,
     ChartRepository,
@@ -36,7 +25,6 @@ from ..validation.rules.images import ImageReference, runner_version
 from ..validation.rules.kubernetes import (
     Annotations,
     AnyNamespace,
-    Bytes,
     LabelName,
     Labels,
     LabelText,
@@ -49,15 +37,16 @@ from ..validation.rules.kubernetes import (
     Toleration,
 )
 from ..validation.rules.network import (
-    Address,
-    BuildKitHost,
     Cidr,
     DnsCidr,
-    DockerHost,
-    Domain,
     Port,
     ServerUrl,
-    is_address,
+)
+from .connections import (
+    RunnerBuildKitSettings,
+    RunnerCacheSettings,
+    RunnerDockerSettings,
+    RunnerMirrorSettings,
 )
 from .extra_config import ExtraConfig, has_posix_shell, overwrites, privileges
 
@@ -86,17 +75,6 @@ class PullPolicy(Choice):
     """Pull an image only if the node does not have it."""
     NEVER = "never"
     """Never pull. Jobs can use only images that the node already has."""
-
-
-class CacheType(Choice):
-    """Kind of the store of a distributed cache."""
-
-    S3 = "s3"
-    """AWS S3, or an S3-compatible store."""
-    GCS = "gcs"
-    """Google Cloud Storage."""
-    AZURE = "azure"
-    """Azure Blob Storage."""
 
 
 class SpotNodes(Choice):
@@ -134,166 +112,6 @@ class ChartSettings(Settings):
     version."""
 
 
-class _AwsLocation(Settings):
-    region: Region
-
-
-class S3LocationSettings(Settings):
-    """Location of a bucket: on AWS, or in an S3-compatible store."""
-
-    region: Text = "us-east-1"
-    """Region of the bucket. Required for a bucket on AWS; S3-compatible stores expect the
-    default."""
-    server_address: Address | None = None
-    """`host:port` of an S3-compatible store, without a scheme. Such a store needs an access key,
-    because only AWS knows the identity of a pod. Default: AWS S3."""
-    insecure: bool = False
-    """Use plain HTTP instead of HTTPS. Allowed only with `server_address`."""
-    role_arn: RoleArn | None = None
-    """ARN of the IAM role that the runner assumes for each object. Objects over 5 GB need it. Only
-    for AWS S3. Default: presigned URLs, for objects up to 5 GB."""
-    kms_key_arn: KmsKeyArn | None = None
-    """ARN of the KMS key that encrypts the objects. Default: the bucket's own encryption."""
-
-    def place_problems(self, *, has_keys: bool) -> Iterator[str]:
-        """Check the location for contradictions, alone and against the credentials."""
-        address = self.server_address
-        if address is None and "region" not in self.model_fields_set:
-            yield "region must be set for a bucket on AWS; set it, or set server_address"
-        if address is None and isinstance(self.region, str):
-            yield from problems(_AwsLocation, {"region": self.region})
-        if address is None and self.insecure:
-            yield "insecure is only for a store with a server_address; remove it"
-        if self.role_arn is not None and address is not None:
-            yield "role_arn is only for AWS S3; remove it, or remove server_address"
-        is_aws = isinstance(address, str) and ".amazonaws.com" in address
-        if address is not None and not has_keys and not is_aws:
-            yield (
-                "server_address needs an access key: only AWS knows the identity of a pod; set "
-                "credentials_secret_name or a key, or remove server_address"
-            )
-
-
-class _S3Bucket(Settings):
-    bucket: BucketName
-
-
-class _GcsBucket(Settings):
-    bucket: GcsBucketName
-
-
-class _AzureBucket(Settings):
-    bucket: AzureContainerName
-
-
-class RunnerCacheSettings(S3LocationSettings):
-    """Store for the `cache:` of jobs."""
-
-    type: CacheType = CacheType.S3
-    """Kind of the store."""
-    bucket: Text
-    """Name of the bucket, or of the container on Azure."""
-    path: ObjectPath | None = None
-    """Prefix of every object. Runners with the same prefix share their cache, so use a prefix only
-    for runners of one zone. Default: the name of the Helm release."""
-    max_archive_size: Bytes | None = None
-    """Size in bytes above which a job's cache is not uploaded, as a Kubernetes quantity. The job
-    itself checks the size, so the limit is no defence against the job. Default: no limit."""
-    credentials_secret_name: ResourceName | None = None
-    """Secret in the runner's namespace with the credentials, in the keys that the chart reads. The
-    keys are `accesskey` and `secretkey` for S3, `gcs-application-credentials-file` for GCS, and
-    `azure-account-name` and `azure-account-key` for Azure. Default: the identity of the runner's
-    ServiceAccount."""
-    credentials_checksum: Text | None = None
-    """Text that changes whenever the credentials change. A new value restarts the runner's pod.
-    Default: none; the runner then does not notice a change of the Secret."""
-    account_name: AzureAccountName | None = None
-    """Name of the Azure storage account. Required for the type `azure`, and allowed only for it."""
-    storage_domain: Domain | None = None
-    """Domain of the Azure store. Default: blob.core.windows.net."""
-    ca_secret_name: ResourceName | None = None
-    """Secret in the job namespace with the key `ca.crt`: the certificate of the private authority
-    that signed the store's certificate. Default: the system's certificate authorities."""
-
-    def _conflicts(self) -> Iterator[str]:
-        if self.type == "s3":
-            yield from self.place_problems(has_keys=self.credentials_secret_name is not None)
-            yield from problems(_S3Bucket, {"bucket": self.bucket})
-        if self.type == "gcs":
-            yield from problems(_GcsBucket, {"bucket": self.bucket})
-        if self.type == "azure":
-            yield from problems(_AzureBucket, {"bucket": self.bucket})
-            if self.account_name is None:
-                yield "account_name must be set for the type 'azure'; name the storage account"
-        only = {
-            "s3": ("server_address", "role_arn", "kms_key_arn"),
-            "azure": ("account_name", "storage_domain"),
-        }
-        for kind, fields in only.items():
-            for field in fields:
-                if kind != self.type and getattr(self, field) is not None:
-                    yield f"{field} is only for the type '{kind}'; remove it"
-
-
-MAXIMUM_REPLICAS = 16
-"""Largest number of daemons. The server's certificate has a name for each of them, so raising this
-renews the certificate of every component with several daemons, and restarts the daemons."""
-
-
-Replicas = Annotated[Whole, Field(ge=1, le=MAXIMUM_REPLICAS)]
-
-
-def host_conflicts(host: object, replicas: int, path: str = "") -> Iterator[str]:
-    """Return the problem of a host from which the names of several daemons cannot be derived."""
-    if replicas > 1 and isinstance(host, str) and is_address(host):
-        yield (
-            f"{path}host must be a DNS name where there are {replicas} daemons, whose names are "
-            f"made of it, got '{host}'; name the daemon's Service"
-        )
-
-
-class _RunnerDaemonSettings(Settings):
-    client_secret_name: ResourceName
-    """Secret in the job namespace with the client certificate, in the keys `ca.pem`, `cert.pem` and
-    `key.pem`."""
-    replicas: Replicas = 1
-    """Number of daemons. The first daemon has the address `host`. The addresses of the others have
-    -1, -2 and so on behind the first label of its name. With several daemons, `host` must be a DNS
-    name. All jobs of a project use the same daemon."""
-
-    def _conflicts(self) -> Iterator[str]:
-        yield from host_conflicts(getattr(self, "host", None), self.replicas)
-
-
-class RunnerDockerSettings(_RunnerDaemonSettings):
-    """A Docker daemon that every job uses, over mutual TLS."""
-
-    host: DockerHost
-    """Address of the daemon, `tcp://host:2376`. For a Service in a cluster whose domain has two
-    labels, such as cluster.local, jobs get the DNS option `ndots:4`. The resolver then looks the
-    name up at once; with Kubernetes' default of 5 it tries three wrong names first. To override the
-    option, set `dns_config` in `extra_config`: the last option counts. If `extra_config` sets a
-    `dns_policy` other than the cluster's, jobs do not get the option."""
-
-
-class RunnerBuildKitSettings(_RunnerDaemonSettings):
-    """A BuildKit daemon that every job uses, over mutual TLS."""
-
-    host: BuildKitHost
-    """Address of the daemon, `tcp://host:1234`. Jobs find it in the variable BUILDKIT_HOST. For a
-    Service in the cluster, jobs get the same DNS option as for a Docker daemon: see `host` of
-    `RunnerDockerArgs`."""
-
-
-class RunnerMirrorSettings(Settings):
-    """A mirror of Docker Hub for the Docker daemons that jobs start themselves."""
-
-    url: ServerUrl
-    """URL of the mirror, with its scheme."""
-    daemon_config_map_name: ResourceName
-    """ConfigMap in the job namespace with a `daemon.json` that names the mirror."""
-
-
 class ExternalSecretSettings(Settings):
     """A runner token that the External Secrets Operator reads from a store.
 
@@ -316,10 +134,10 @@ class ExternalSecretSettings(Settings):
 
 _NEEDED_FLAGS = {
     "FF_DISABLE_AUTOMATIC_TOKEN_ROTATION": (
-        "the runner would save a rotated token to a file that its restart throws away"
+        "without it, a rotated token is lost when the runner restarts"
     ),
     "FF_USE_POD_ACTIVE_DEADLINE_SECONDS": (
-        "without it the pods of a runner that is gone would run for ever"
+        "without it, the pods of a deleted runner would run forever"
     ),
 }
 
@@ -454,14 +272,18 @@ class RunnerSettings(Settings):
         for key in self.environment:
             if key.upper().startswith(("DOCKER_", "BUILDKIT_")) or is_secret_name(key):
                 yield (
-                    f"environment.{key} must not be set here: it is plain text in the cluster, or "
-                    "belongs to the shared daemon; use a masked CI/CD variable of the project"
+                    f"environment.{key} must not be set here, because it is plain text in the "
+                    "cluster or configures the shared daemon; use a masked CI/CD variable of the "
+                    "project"
                 )
         for flag, why in _NEEDED_FLAGS.items():
             if self.feature_flags.get(flag) is False:
-                yield f"feature_flags.{flag} must not be switched off: {why}; remove it"
+                yield f"feature_flags.{flag} must not be false: {why}; remove it"
             if flag in self.environment:
-                yield f"environment.{flag} must not be set: {why}; remove it"
+                yield (
+                    f"environment.{flag} must not be set, because this package sets it in "
+                    "feature_flags; remove it"
+                )
         if self.allowed_pull_policies and self.pull_policy not in self.allowed_pull_policies:
             yield (
                 f"pull_policy ({self.pull_policy}) must be among allowed_pull_policies "
@@ -470,8 +292,8 @@ class RunnerSettings(Settings):
         runner, helper = runner_version(self.image), runner_version(self.helper_image)
         if runner and helper and runner != helper:
             yield (
-                f"helper_image ({helper}) must be of the runner's version ({runner}): "
-                "they are one program in two parts; change it, or remove helper_image"
+                f"helper_image ({helper}) must have the runner's version ({runner}), because each "
+                "works only with the same version of the other; change it, or remove helper_image"
             )
         if self.poll_timeout_seconds > self.maximum_job_timeout_seconds:
             yield (
@@ -480,7 +302,10 @@ class RunnerSettings(Settings):
             )
         for key in self.job_pod_labels:
             if "runner.gitlab.com/" in key:
-                yield f"job_pod_labels.{key} is the runner's own; remove it"
+                yield (
+                    f"job_pod_labels.{key} must not be set, because the runner reserves "
+                    "runner.gitlab.com/; remove it"
+                )
 
 
 class GitLabRunnerSettings(RunnerSettings):
@@ -546,8 +371,8 @@ class GitLabRunnerSettings(RunnerSettings):
                 yield from replicas_conflicts(self, daemon.replicas)
         if isinstance(self.namespace, str) and self.namespace == self.job_namespace:
             yield (
-                "job_namespace must differ from namespace: jobs could read the runner's token "
-                "there; give them a namespace of their own"
+                "job_namespace must differ from namespace, because jobs could read the runner's "
+                "token there; use a separate namespace for jobs"
             )
 
 
@@ -556,18 +381,18 @@ def shared_daemon_conflicts(runner: RunnerSettings, path: str = "") -> Iterator[
     for field in ("enable_privileged_jobs", "enable_privileged_services"):
         if getattr(runner, field):
             yield (
-                f"{path}{field} must be off where jobs use the shared daemon; "
-                "remove it: the jobs need no privilege of their own"
+                f"{path}{field} must be false if jobs use the shared daemon, because they need no "
+                "privileges then; remove it"
             )
     for key in overwrites(runner.extra_config):
         yield (
-            f"{path}extra_config must not set {key} where jobs use the shared daemon: a job could "
-            "give itself another zone's labels or identity, or the daemon's nodes; remove it"
+            f"{path}extra_config must not set {key} if jobs use the shared daemon, because a job "
+            "could take another zone's labels or identity, or run on the daemon's nodes; remove it"
         )
     for key in privileges(runner.extra_config):
         yield (
-            f"{path}extra_config must not set {key} where jobs use the shared daemon; "
-            "remove it: the jobs need no privilege of their own"
+            f"{path}extra_config must not set {key} if jobs use the shared daemon, because they "
+            "need no privileges then; remove it"
         )
 
 
@@ -575,8 +400,9 @@ def replicas_conflicts(runner: RunnerSettings, replicas: int, path: str = "") ->
     """Return the problem that keeps a runner's jobs from choosing among several daemons."""
     if replicas > 1 and not has_posix_shell(runner.extra_config):
         yield (
-            f"{path}extra_config must not set another shell than bash or sh where there are "
-            f"{replicas} daemons: jobs choose theirs in the shell; remove it, or set replicas to 1"
+            f"{path}extra_config must not set a shell other than bash or sh if there are "
+            f"{replicas} daemons, because a shell script selects the daemon of a job; remove it, "
+            "or set replicas to 1"
         )
 
 
@@ -600,5 +426,5 @@ def url_problems(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
     if isinstance(url, str) and urlsplit(url).scheme == "http" and not insecure:
         yield (
             f"gitlab_url must be https, got '{url}'; use https, or set allow_insecure_gitlab_url "
-            "(the runner's token crosses the network in clear)"
+            "(the runner's token is then sent unencrypted)"
         )

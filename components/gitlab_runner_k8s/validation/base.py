@@ -1,7 +1,7 @@
 """The base of all settings: closed models, rules for their fields, and Outputs as values."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -12,16 +12,15 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     ModelWrapValidatorHandler,
-    ValidationInfo,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
 from ..outputs import HiddenText, known
 
-_PUBLIC = (
-    "must be text that is no secret: it is plain text in the cluster; remove it, or for jobs use a "
-    "masked CI/CD variable of the project"
+NOT_PUBLIC = (
+    "must not be a secret, because it is stored as plain text; remove it, or use a masked CI/CD "
+    "variable of the project"
 )
 
 
@@ -31,6 +30,19 @@ class Problems(ValueError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class Reported(dict[str, Any]):
+    """Arguments, with the problems between their fields that are reported already."""
+
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: Any, values: Mapping[str, Any], problems: Iterable[str] = ()) -> Self:
+        """Return values with further problems, beside those that their source has."""
+        reported = cls(values)
+        reported.problems = (*getattr(source, "problems", ()), *problems)
+        return reported
 
 
 class Settings(BaseModel):
@@ -48,33 +60,44 @@ class Settings(BaseModel):
         """Return the fields that the user set, unchanged."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
+    def as_args(self) -> Any:
+        """Return these settings as arguments of a component, which does not validate them again."""
+        return self
+
     def _conflicts(self) -> Iterator[str]:
         """Return the problems between fields that are each valid by themselves."""
         yield from ()
 
     @model_validator(mode="wrap")
     @classmethod
-    def _together(
-        cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
-    ) -> Self:
+    def _together(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(value, Settings):  # it was validated when it was created
             return handler(value)
         settings = handler(value)
-        reported = info.context or ()  # by an earlier validation of the same settings: see _hidden
-        conflicts = settings._with_known()._conflicts()
-        problems = [problem for problem in conflicts if problem not in reported]
+        problems = list(_with_known(settings)._conflicts())
+        if isinstance(value, Reported):
+            problems = [problem for problem in problems if problem not in value.problems]
         if problems:
             raise Problems(problems)
         return settings
 
-    def _with_known(self) -> Self:
-        """Return a copy for rules to read, with the values of Outputs whose values are known."""
-        outputs = {
-            name: known(value)
-            for name, value in self.given().items()
-            if isinstance(value, pulumi.Output)
-        }
-        return self.model_copy(update=outputs) if outputs else self
+
+def _with_known(value: Any) -> Any:
+    """Return a value for rules to read, in which every Output with a known value is that value."""
+    if isinstance(value, Settings):
+        given = value.given()
+        return value.model_copy(update={name: _with_known(given[name]) for name in given})
+    if isinstance(value, dict):
+        return {key: _item(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_item(item) for item in value]
+    return known(value)
+
+
+def _item(value: Any) -> Any:
+    # In a map or a list, unlike in a field, an Output of nothing is no missing value.
+    plain = _with_known(value)
+    return value if plain is None else plain
 
 
 class Leaf:
@@ -93,7 +116,7 @@ class Leaf:
                 return check(value)
             plain = known(value)
             if self.is_public and isinstance(plain, HiddenText):
-                raise ValueError(_PUBLIC)
+                raise ValueError(NOT_PUBLIC)
             # An Output of nothing leaves the setting out.
             if plain is not None and not isinstance(plain, pulumi.Output):
                 check(plain)

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from ..outputs import NOT_KNOWN, HiddenText
 from ..secrets import masked
-from .base import Problems, Settings
+from .base import Problems, Reported, Settings
 
 
 class ArgsError(pulumi.RunError, ValueError):
@@ -48,6 +48,10 @@ _RULES = {
     "string_type": "must be a string",
     "bool_type": "must be true or false",
     "too_short": "must not be empty; add to it, or leave it out",
+    "too_long": "must have at most {max_length} items; remove some",
+    "string_too_short": "must have at least {min_length} characters; use a longer text",
+    "string_too_long": "must have at most {max_length} characters; shorten it",
+    "string_pattern_mismatch": "must match {pattern}; change it",
     **_CONTAINERS,
 }
 
@@ -119,7 +123,7 @@ def kind_of(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, pulumi.Output):
-        return "an Output; only what is inside may be one"
+        return "an Output; only the values inside it may be Outputs"
     return "a map" if isinstance(value, Mapping) else kinds.get(type(value), type(value).__name__)
 
 
@@ -210,6 +214,7 @@ def _problem(error: ErrorDetails, model: type[BaseModel], spell: Callable[[str],
             return f"{path}: {text}"
     else:
         text = _RULES.get(kind, error["msg"].replace("Input should be", "must be"))
+        text = text.format_map(error.get("ctx", {})) if kind in _RULES else text
     text, semicolon, fix = text.partition("; ")
     # A value in place of a map or a list may be a secret whose key is missing.
     shown = kind_of(value) if kind in _CONTAINERS else _shown(value, location)
@@ -259,7 +264,7 @@ def validate(
     Raises:
         ArgsError: with every problem, each with its path, rule and fix.
     """
-    if isinstance(args, model):  # from the platform's plan, which is validated
+    if isinstance(args, model):  # from the platform's plan, or a stack's file: it is validated
         return args
     lines = list(also)
     if not isinstance(args, Mapping):
@@ -289,9 +294,8 @@ def _hidden(
     validates again, with each invalid value replaced by an Output that is not known yet, or left
     out where an Output is not allowed.
     """
-    attempt = copy.copy(dict(args))
+    attempt = dict(args)
     seen = {(error["loc"], error["msg"]) for error in errors}
-    reported: set[str] = set()
     # The user set a value of the wrong kind, so no rule may report that it is missing.
     unsure = {error["loc"][:-1] for error in errors if error["type"] in _CONTAINERS}
     # Maps and lists with an invalid item. Without the item they may look empty, but they are not.
@@ -301,11 +305,11 @@ def _hidden(
         for error in reversed(errors):
             reason = error.get("ctx", {}).get("error")
             if isinstance(reason, Problems) and isinstance(error["input"], Mapping):
-                reported.update(reason.problems)
+                attempt = _reported(attempt, error["loc"], reason.problems)
                 continue
             attempt = _without(attempt, error["loc"], is_unknown=error["type"] == "extra_forbidden")
         try:
-            model.model_validate(attempt, context=reported)
+            model.model_validate(attempt)
         except ValidationError as invalid:
             errors = invalid.errors(include_url=False)
         else:
@@ -330,6 +334,15 @@ def _sure(error: ErrorDetails, wrong: set[tuple[int | str, ...]]) -> Iterator[Er
     if problems:
         changed: Any = {**error, "ctx": {"error": Problems(problems)}}
         yield changed
+
+
+def _reported(value: Any, location: Sequence[int | str], problems: tuple[str, ...]) -> Any:
+    """Return a copy in which the problems of the map at a location are reported."""
+    if not location:
+        return Reported.of(value, value, problems)
+    copied, (key, *rest) = copy.copy(value), location
+    copied[key] = _reported(copied[key], rest, problems)
+    return copied
 
 
 def _without(value: Any, location: tuple[int | str, ...], *, is_unknown: bool) -> Any:

@@ -33,7 +33,10 @@ def _text(value: str) -> str | None:
     if not value.strip():
         return "must not be empty; set it, or leave it out"
     if value != value.strip() or not value.isprintable():
-        return "must be one line without white space around it; remove what is too much"
+        return (
+            "must be one line of printable characters without white space around it; remove all "
+            "other characters"
+        )
     return None
 
 
@@ -41,8 +44,8 @@ def variable(value: str) -> list[str]:
     """Return the problems of a text that is readable in the cluster."""
     if has_secret(value):
         return [
-            "must not hold a token or a password: it is plain text in the cluster; use a masked "
-            "CI/CD variable of the project"
+            "must not contain a token or a password, because it is stored as plain text; remove "
+            "it, or use a masked CI/CD variable of the project"
         ]
     return []
 

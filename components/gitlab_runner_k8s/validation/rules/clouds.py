@@ -17,26 +17,26 @@ _RESERVED_BUCKET = (
 def bucket(value: str) -> str | None:
     """Return the problem of an S3 bucket's name, or None."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
-        return "must be 3 to 63 of [a-z0-9.-], starting and ending with a letter or digit"
+        return "must be 3 to 63 characters of [a-z0-9-], starting and ending with a letter or digit"
     if re.fullmatch(r"[0-9.]+", value) and value.count(".") == 3:
-        return "must not look like an IP address"
+        return "must not look like an IP address; choose another name"
     if "." in value:
-        return "must not have dots: they break the TLS certificate of virtual-hosted buckets"
+        return "must not have dots, because S3's TLS certificates do not match such names; use '-'"
     if re.fullmatch(_RESERVED_BUCKET, value):
-        return "uses a prefix or suffix that S3 reserves; choose another name"
+        return "must not have a prefix or suffix that S3 reserves; choose another name"
     return None
 
 
 def _prefix(value: str) -> str | None:
     if not re.fullmatch(r"([A-Za-z0-9_.-]+/)+", value) or re.search(r"(^|/)\.\.?/", value):
         # Policies must not contain characters that S3 or IAM would read as a pattern.
-        return "must be folders of [A-Za-z0-9_.-], each ending in '/', such as 'ci/'"
+        return "must be folder names of [A-Za-z0-9_.-], each followed by '/', such as 'ci/'"
     return None
 
 
 def _object_path(value: str) -> str | None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", value):
-        return "must be folders of [A-Za-z0-9_.-] with '/' between them, such as 'ci/prod'"
+        return "must be folder names of [A-Za-z0-9_.-] with '/' between them, such as 'ci/prod'"
     if {".", ".."} & set(value.split("/")):
         return "must not lead out of its folder; remove '.' and '..'"
     return None
@@ -74,7 +74,8 @@ TagName = Annotated[
     str,
     matches(
         r"(?![Aa][Ww][Ss]:)[A-Za-z0-9 _.:/=+@-]{1,128}",
-        "must be a tag's name: at most 128 of [A-Za-z0-9 _.:/=+@-], not beginning with 'aws:'",
+        "must be a tag's name: at most 128 characters of [A-Za-z0-9 _.:/=+@-], not beginning with "
+        "'aws:'",
     ),
 ]
 
@@ -124,7 +125,8 @@ else:  # pydantic cannot read pulumi.Input itself
     GcsBucketName = leaf(
         matches(
             r"(?!goog)[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",
-            "must be the name of a GCS bucket: 3 to 222 of [a-z0-9._-], not beginning with 'goog'",
+            "must be the name of a GCS bucket: 3 to 222 characters of [a-z0-9._-], not beginning "
+            "with 'goog'",
         )
     )
     GcsAccount = leaf(
@@ -134,12 +136,12 @@ else:  # pydantic cannot read pulumi.Input itself
         )
     )
     AzureAccountName = leaf(
-        matches(r"[a-z0-9]{3,24}", "must be a storage account: 3 to 24 of [a-z0-9]")
+        matches(r"[a-z0-9]{3,24}", "must be a storage account: 3 to 24 characters of [a-z0-9]")
     )
     AzureContainerName = leaf(
         matches(
             r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
-            "must be a container: 3 to 63 of [a-z0-9-], no two '-' in a row",
+            "must be a container: 3 to 63 characters of [a-z0-9-], no two '-' in a row",
         )
     )
     AzureClientId = leaf(

@@ -11,7 +11,7 @@ from .network import server_url
 
 _TOKEN_KINDS = {
     "GR1348941": "a registration token (deprecated, to be removed in GitLab 20.0)",
-    "glrtr-": "the token of a runner made with a registration token",
+    "glrtr-": "the token of a runner that was created with a registration token",
     "glpat-": "a personal access token",
     "glcbt-": "a CI/CD job token",
     "gldt-": "a deploy token",
@@ -24,7 +24,7 @@ def _runner_token(value: str) -> str | None:
     fix = "create a runner in GitLab (Settings > CI/CD > Runners) and use its glrt- token"
     for prefix, kind in _TOKEN_KINDS.items():
         if value.startswith(prefix):
-            return f"must be a runner authentication token, this is {kind}; {fix}"
+            return f"must be a runner authentication token, but this is {kind}; {fix}"
     if value != value.strip():
         return "must not begin or end with white space or a line break; remove it"
     if not re.fullmatch(r"glrt-[0-9A-Za-z_.=-]{20,}", value):
@@ -35,10 +35,13 @@ def _runner_token(value: str) -> str | None:
 def _chart_version(value: str) -> str | None:
     match = re.fullmatch(r"([0-9]+)\.([0-9]+)\.([0-9]+)", value)
     if match is None:
-        return f"must be one exact version, such as '{pins.CHART_VERSION}'; ranges move silently"
+        return f"must be one exact version, not a range; use one such as '{pins.CHART_VERSION}'"
     if tuple(int(part) for part in match.groups()) < pins.CHART_MINIMUM_VERSION:
         minimum = ".".join(map(str, pins.CHART_MINIMUM_VERSION))
-        return f"must be {minimum} or newer (older runners fail S3 cache downloads with 403)"
+        return (
+            f"must be {minimum} or newer, because with older runners S3 cache downloads fail with "
+            f"403; use {pins.CHART_VERSION}"
+        )
     return None
 
 
@@ -47,7 +50,7 @@ ChartVersion = Annotated[str, rule(_chart_version)]
 
 def _chart_repository(value: str) -> str | None:
     if not value.startswith("https://"):
-        return "must be https: whoever is on the way could change the chart; use an https:// URL"
+        return "must be an https:// URL, so that nobody can change the chart on its way; use https"
     return server_url(value)
 
 

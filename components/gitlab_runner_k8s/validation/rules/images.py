@@ -42,9 +42,9 @@ def _image(value: str) -> str | None:
     if image.digest is None:
         return "must be pinned by digest; append '@sha256:…' (docker buildx imagetools inspect)"
     if image.tag is None:
-        return "must carry its tag beside the digest, such as ':1.2.3@sha256:…'"
+        return "must have a tag and a digest, such as ':1.2.3@sha256:…'; add the tag"
     if image.tag == "latest":
-        return "must not be ':latest'; name the version beside the digest"
+        return "must not be ':latest'; use the tag of a version"
     return None
 
 
@@ -69,7 +69,10 @@ def _docker_image(value: str) -> str | None:
         return None  # a custom image: its name does not tell the version of Docker
     if tuple(int(part) for part in version.groups()) < pins.DOCKER_MINIMUM_VERSION:
         minimum = ".".join(map(str, pins.DOCKER_MINIMUM_VERSION))
-        return f"must be Docker {minimum} or newer (CVE-2026-34040); use {pins.DOCKER_DAEMON_IMAGE}"
+        return (
+            f"must be Docker {minimum} or newer, because of CVE-2026-34040; use "
+            f"{pins.DOCKER_DAEMON_IMAGE}"
+        )
     return None
 
 

@@ -18,7 +18,7 @@ LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
 
 
-LABEL_VALUE_RULE = "must be a label's value: at most 63 of [A-Za-z0-9._-]"
+LABEL_VALUE_RULE = "must be a label's value: at most 63 characters of [A-Za-z0-9._-]"
 
 
 Name = Annotated[
@@ -65,7 +65,7 @@ def _bytes(minimum: str, maximum: str) -> AfterValidator:
     def check(value: str) -> str | None:
         size = quantity(value)
         if value.endswith("m"):
-            return "must be whole bytes, 'm' is a thousandth of one; write Mi"
+            return "must be a whole number of bytes, but 'm' means thousandths; write 'Mi'"
         if size < quantity(minimum):
             return f"must be at least {minimum}; a unit such as Mi or Gi may be missing"
         if size > quantity(maximum):
@@ -96,7 +96,7 @@ Cpu = Annotated[
 
 def _resource_name(value: str) -> str | None:
     if has_secret(value):
-        return "must be the name of an object, this is a token itself; set it as the secret it is"
+        return "must be the name of an object, but this is a token; set it as runner_token"
     if len(value) > 253 or not re.fullmatch(rf"{LABEL}(\.{LABEL})*", value):
         return "must be a DNS-1123 subdomain, such as 'gitlab-runner'"
     return None
@@ -110,7 +110,10 @@ def _any_namespace(value: str) -> str | None:
 
 def _namespace(value: str) -> str | None:
     if value == "default" or value.startswith("kube-"):
-        return "must be a namespace of its own: others have pods and secrets there; rename it"
+        return (
+            "must be a dedicated namespace, because others have pods and Secrets there; choose "
+            "another name"
+        )
     return _any_namespace(value)
 
 

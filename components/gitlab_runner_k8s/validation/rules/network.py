@@ -51,13 +51,13 @@ def server_url(value: str) -> str | None:
     except ValueError:
         return problem
     if url.username or url.password:
-        return "must not carry credentials; remove 'user:password@'"
+        return "must not contain credentials; remove 'user:password@'"
     if url.scheme not in {"https", "http"} or not is_place(url.netloc):
         return problem
     if url.query or url.fragment:
         return "must not have a query or a fragment; remove what follows '?' or '#'"
     if not re.fullmatch(r"[A-Za-z0-9._~%/-]*", url.path):
-        return f"{problem}; remove what is not of [A-Za-z0-9._~%/-] from its path"
+        return f"{problem}; use only [A-Za-z0-9._~%/-] in its path"
     if url.path.rstrip("/").endswith("/ci"):
         return "must be the address of GitLab itself; remove '/ci'"
     return None
@@ -70,21 +70,25 @@ def _address(value: str) -> str | None:
 
 
 def _daemon_host(port: int) -> AfterValidator:
-    problem = f"must be 'tcp://host:{port}', a daemon with mutual TLS"
+    problem = f"must be 'tcp://host:{port}', the address of a daemon with mutual TLS"
+    without_tls = f"must be 'tcp://host:{port}', because the port 2375 has no TLS; use {port}"
 
     def check(value: str) -> str | None:
         scheme, _, place = value.partition("://")
         if scheme != "tcp" or not is_place(place) or not re.search(r":[0-9]+$", place):
             return problem
         if place.endswith(":2375"):
-            return f"{problem}; 2375 is the port without TLS, where whoever reaches it is root"
+            return without_tls
         return None
 
     return rule(check)
 
 
 def _dns_cidr(value: str) -> str | None:
-    problem = "must be an address block of a DNS cache, such as '169.254.20.10/32'"
+    problem = (
+        "must be the CIDR block of a DNS cache, with at most 256 addresses, such as "
+        "'169.254.20.10/32'"
+    )
     try:
         block = ipaddress.ip_network(value)
     except ValueError:
@@ -110,14 +114,14 @@ def _cidr(value: str) -> str | None:
     if block is None or "/" not in value or not value.isascii():
         return "must be a CIDR block, such as '10.0.0.0/8' or 'fd00::/8'"
     if block.prefixlen == 0:
-        return "must not be every address; name the ranges that jobs need"
+        return "must not be all addresses; list the ranges that jobs need"
     if any(block.version == other.version and block.overlaps(other) for other in _NOT_FOR_EGRESS):
         return (
-            "must not overlap link-local addresses, where the cloud's metadata service hands out "
-            "the node's credentials; name smaller ranges"
+            "must not overlap the link-local and IPv4-mapped addresses, because the cloud's "
+            "metadata service there gives out the node's credentials; list smaller ranges"
         )
     if str(block) != value.lower():
-        return f"must be the address of a network; write '{block}'"
+        return f"must be the network's address in its short form; write '{block}'"
     return None
 
 
