@@ -475,8 +475,7 @@ def _arrivals(data: Data) -> str:
             f"same machine also runs their pods, the registry and Kubernetes. Daemon and jobs had "
             f"{cores / record['wall_seconds']:.1f} cores of it, and "
             f"{sum(job['build'] for job in record['jobs']) / record['wall_seconds']:.1f} builds "
-            f"were at once in the mean. If no build slowed another down, there would be "
-            f"{paper:.1f}."
+            f"ran at once on average. If no build slowed another down, it would be {paper:.1f}."
             f"\n\n{_table(head, rows)}\n"
         )
     return texts
@@ -520,16 +519,16 @@ def _paths(data: Data) -> str:
         texts += (
             f"This is what the connection to the daemon costs. A small build with nothing changed "
             f"ran in the daemon's own pod, {found['tls'].count} times by each connection in turn: "
-            f"{socket:.3f} s by its socket; {_more_seconds(tls - socket)} by TLS, with a handshake "
-            f"for each of a build's several connections; {_more_seconds(service - tls)} by the "
-            f"Service's name. A job's build is slower because of its pod: the first call of "
-            f"`docker` in it, and the way of its output.\n\n"
+            f"{socket:.3f} s over the daemon's socket. TLS adds {_more_seconds(tls - socket)}: a "
+            f"handshake for each of a build's several connections. The Service's name adds "
+            f"{_more_seconds(service - tls)}. A job's build takes longer because of its pod: it "
+            f"calls `docker` for the first time, and its output goes through GitLab Runner.\n\n"
         )
     return texts
 
 
 def _more_seconds(seconds: float) -> str:
-    return f"{seconds:+.3f} s" if abs(seconds) >= _MEASURABLE else "nothing measurable"
+    return f"{seconds:.3f} s" if abs(seconds) >= _MEASURABLE else "nothing measurable"
 
 
 def _reused(data: Data) -> str:
@@ -563,8 +562,9 @@ def _missing(data: Data, mode: plan.Mode) -> str:
     kinds = data.missing_kinds(mode)
     if not left and not kinds:
         return ""
-    more = f" Not measured either: {', '.join(kinds)}." if kinds else ""
-    return f"**This run was not finished**: {left} of {total} builds are missing.{more}\n\n"
+    more = f" Not measured: {', '.join(kinds)}." if kinds else ""
+    missing = f"{left} of {total} builds are missing.{more}" if left else more.strip()
+    return f"**This run was not finished**: {missing}\n\n"
 
 
 def _headline(jobs: Data) -> str:

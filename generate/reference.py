@@ -148,10 +148,12 @@ def default_text(field: FieldInfo) -> str:
         return "unset"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
+    if isinstance(default, Settings) and default == type(default)():
+        return "its defaults"
     if isinstance(default, Settings):
         values = {key: getattr(default, key) for key in type(default).model_fields}
         given = ", ".join(f"{camel(key)}: {value}" for key, value in values.items() if value)
-        return f"`{given}`" if given else "its defaults"
+        return f"`{given}`"
     if isinstance(default, list | dict):
         return f"`{', '.join(map(str, default))}`" if default else "none"
     # A digest in full says nothing to a reader.

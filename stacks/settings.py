@@ -11,14 +11,22 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pulumi
 import yaml
 from gitlab_runner_k8s import RunnerPlatformArgs
-from gitlab_runner_k8s.platform.names import problems as name_problems
+from gitlab_runner_k8s.platform.names import platform_name_problems
 from gitlab_runner_k8s.platform.settings import RunnerPlatformSettings
-from gitlab_runner_k8s.validation.messages import camel, secret_fields, validate
+from gitlab_runner_k8s.validation.base import Settings
+from gitlab_runner_k8s.validation.messages import (
+    alternatives,
+    camel,
+    is_model,
+    secret_fields,
+    validate,
+)
+from gitlab_runner_k8s.validation.rules.kubernetes import TolerationSettings
 from pulumi.runtime import config
 
 NAME = "gitlab-runner"
@@ -26,11 +34,26 @@ NAME = "gitlab-runner"
 FOLDER = Path(__file__).parent
 _TEXTS = {"gitlabUrl", "tokenSecretName", "runnerToken"}
 # Settings whose values have keys that are not settings. These keys stay unchanged.
-_FREE = {"environment", "node_selector", "job_node_selector", "job_node_tolerations"}
-_FREE |= {"manager_node_selector", "tags", "tolerations", "manager_tolerations", "feature_flags"}
-_FREE |= {"job_pod_labels", "job_pod_annotations", "labels"}
+_FREE = set[str]()
 # Settings whose values have names as keys, which stay unchanged, and settings below each name.
-_NAMED = {"fleets", "zones"}
+_NAMED = set[str]()
+
+
+def _find_maps(model: type[Settings]) -> None:
+    for name, field in model.model_fields.items():
+        for kind in alternatives(field.annotation):
+            arguments = get_args(kind)
+            inside = alternatives(arguments[-1]) if arguments else [kind]
+            models = [inner for inner in inside if is_model(inner)]
+            if get_origin(kind) is dict:
+                (_NAMED if models else _FREE).add(name)
+            elif TolerationSettings in models:  # they have the keys of Kubernetes
+                _FREE.add(name)
+            for inner in models:
+                _find_maps(inner)
+
+
+_find_maps(RunnerPlatformSettings)
 
 
 def _snake(name: str) -> str:
@@ -177,7 +200,7 @@ def parse(
             problems.append(f"{key}: {_not_secret(parents, name)}")
             (_map_at(values, parents) or {}).pop(name, None)  # so that no message shows it
     args = _with_snake_case(values, "", problems)
-    problems += name_problems(NAME, args)
+    problems += platform_name_problems(NAME, args)
     for _, parent, name in list(_secrets(args)):
         if isinstance(parent[name], str):  # nothing else is valid
             parent[name] = pulumi.Output.secret(parent[name])

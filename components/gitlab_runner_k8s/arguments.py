@@ -101,8 +101,8 @@ class BuildKitDaemonArgs(TypedDict):
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
     latest. Default: false."""
     certificate_validity_hours: NotRequired[int]
-    """Hours for which the server's and the client's certificates are valid, from 24 to 19800
-    (825 days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    """Hours for which the server's and the client's certificates are valid. The value must be
+    less than `ca_validity_hours`. Default: 2160 (90 days). From 24 to 19800."""
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. The value must be less
     than `certificate_validity_hours`. Default: 720 (30 days). From 1 to 87600."""
@@ -111,26 +111,29 @@ class BuildKitDaemonArgs(TypedDict):
     of the same key: certificates that the authority signed before are still trusted. Default:
     87600 (10 years). From 1 to 87600."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a
-    day). The daemon stops as soon as no client is connected, and in any case 20 seconds
-    before the end of this time. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts. The daemon stops as soon
+    as no client is connected, and in any case 20 seconds before the end of this time.
+    Default: 600. From 30 to 86400."""
     image: NotRequired[str]
     """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
     image."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities. Default: cluster.local."""
     job_namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace of the jobs, which gets the Secret with the client certificate.
     Default: gitlab-runner-jobs."""
-    cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Default: cluster.local."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the daemon except what it needs. The jobs, and `metrics_namespaces` of
     a Docker daemon, may reach the daemon. The daemon may reach DNS, the internet,
     `egress_cidrs` and its mirrors in the cluster. Default: true."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that builds may reach, such as that of a registry. Default: none."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
     namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace that only the daemon uses. It needs the Pod Security level
     `privileged`: the daemon's pod is not privileged, but it has no seccomp profile and no
@@ -236,19 +239,6 @@ class ExternalCacheArgs(TypedDict):
     gitlab-runner."""
 
 
-class ChartArgs(TypedDict):
-    """Source of the runner's Helm chart."""
-
-    chart: NotRequired[str]
-    """Name of the chart, an `oci://` reference, or a path. Default: gitlab-runner."""
-    repository: NotRequired[str]
-    """`https://` URL of the chart repository. It is not used if `chart` is an `oci://` reference
-    or a path. Default: https://charts.gitlab.io."""
-    version: NotRequired[str]
-    """Exact version of the chart, 0.88.2 or newer. This package is tested with the default
-    version. Default: 0.93.0."""
-
-
 class ExternalSecretArgs(TypedDict):
     """A runner token that the External Secrets Operator reads from a store.
 
@@ -267,6 +257,19 @@ class ExternalSecretArgs(TypedDict):
     whole value of the key."""
     refresh_interval_seconds: NotRequired[int]
     """Seconds between two reads of the store. Default: 3600. From 60 to 604800."""
+
+
+class ChartArgs(TypedDict):
+    """Source of the runner's Helm chart."""
+
+    chart: NotRequired[str]
+    """Name of the chart, an `oci://` reference, or a path. Default: gitlab-runner."""
+    repository: NotRequired[str]
+    """`https://` URL of the chart repository. It is not used if `chart` is an `oci://` reference
+    or a path. Default: https://charts.gitlab.io."""
+    version: NotRequired[str]
+    """Exact version of the chart, 0.88.2 or newer. This package is tested with the default
+    version. Default: 0.93.0."""
 
 
 class RunnerCacheArgs(TypedDict):
@@ -359,6 +362,28 @@ class RunnerMirrorArgs(TypedDict):
 class GitLabRunnerArgs(TypedDict):
     """Arguments of `GitLabRunner`."""
 
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    allow_insecure_gitlab_url: NotRequired[bool]
+    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted.
+    Default: false."""
+    api_server_ports: NotRequired[list[int]]
+    """TCP ports on which the Kubernetes API server answers. Default: 443, 6443."""
+    gitlab_port: NotRequired[int | None]
+    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and
+    its pods listen on another port than its Service: NetworkPolicies see the port of the
+    pods. Default: the port of `gitlab_url`."""
+    runner_token: NotRequired[pulumi.Input[str] | None]
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
+    `runner_token`, `token_secret_name` and `token_external_secret`."""
+    token_secret_name: NotRequired[pulumi.Input[str] | None]
+    """Existing Secret in the runner's namespace with the keys `runner-token` and
+    `runner-registration-token` (empty), in place of `runner_token`."""
+    token_external_secret: NotRequired[ExternalSecretArgs | None]
+    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
     concurrent: NotRequired[int]
     """Number of jobs that run at the same time. Default: 10. From 1 to 10000."""
     request_concurrency: NotRequired[int | None]
@@ -485,14 +510,6 @@ class GitLabRunnerArgs(TypedDict):
     """Helm chart of the runner. Default: GitLab's chart, at the pinned version."""
     gitlab_url: pulumi.Input[str]
     """URL of GitLab, `https://…`."""
-    runner_token: NotRequired[pulumi.Input[str] | None]
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
-    `runner_token`, `token_secret_name` and `token_external_secret`."""
-    token_secret_name: NotRequired[pulumi.Input[str] | None]
-    """Existing Secret in the runner's namespace with the keys `runner-token` and
-    `runner-registration-token` (empty), in place of `runner_token`."""
-    token_external_secret: NotRequired[ExternalSecretArgs | None]
-    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
     namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace of the runner itself. Default: gitlab-runner."""
     job_namespace: NotRequired[pulumi.Input[str]]
@@ -516,28 +533,24 @@ class GitLabRunnerArgs(TypedDict):
     metrics_namespaces: NotRequired[list[pulumi.Input[str]]]
     """Namespaces, such as that of Prometheus, that may read the metrics. If the cluster's
     network does not enforce NetworkPolicy, every pod can read them. Default: none."""
-    allow_insecure_gitlab_url: NotRequired[bool]
-    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted.
-    Default: false."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the runner and the jobs except what they need. The setting has no
     effect where the cluster's network does not enforce NetworkPolicy. Default: true."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs may reach, such as that of a registry. Default: none."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
-    api_server_ports: NotRequired[list[int]]
-    """TCP ports on which the Kubernetes API server answers. Default: 443, 6443."""
-    gitlab_port: NotRequired[int | None]
-    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and
-    its pods listen on another port than its Service: NetworkPolicies see the port of the
-    pods. Default: the port of `gitlab_url`."""
 
 
 class MinioCacheArgs(TypedDict):
     """Arguments of `MinioCache`."""
 
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities. Default: cluster.local."""
     engine: NotRequired[MinioEngineInput]
     """Server that stores the objects. A change of the engine starts with an empty bucket; only
     `silo` and `minio` can read each other's data. The data of the old engine stays on the
@@ -582,19 +595,22 @@ class MinioCacheArgs(TypedDict):
     it gets the authority's certificate. Default: gitlab-runner-jobs."""
     bucket: NotRequired[pulumi.Input[str]]
     """Name of the bucket. Default: runner."""
-    cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Default: cluster.local."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the store except that of the runner, of the jobs and, with
     `enable_metrics`, of Prometheus. The engine `seaweedfs` requires `true`. Default: true."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
 
 
 class RegistryMirrorArgs(TypedDict):
     """Arguments of `RegistryMirror`."""
 
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities. Default: cluster.local."""
     image: NotRequired[str]
     """Image of the CNCF registry 3, with tag and digest. Default: the pinned
     docker.io/library/registry image."""
@@ -646,8 +662,6 @@ class RegistryMirrorArgs(TypedDict):
     client_namespaces: NotRequired[list[pulumi.Input[str]]]
     """Namespaces whose pods may pull from the mirror, at least one. Default: gitlab-runner-jobs,
     gitlab-runner-docker."""
-    cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Default: cluster.local."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,
@@ -655,9 +669,6 @@ class RegistryMirrorArgs(TypedDict):
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that the mirror may reach, such as that of a registry. Default:
     none."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
 
 
 class RunnerArgs(TypedDict):
@@ -854,8 +865,8 @@ class DockerArgs(TypedDict):
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
     latest. Default: false."""
     certificate_validity_hours: NotRequired[int]
-    """Hours for which the server's and the client's certificates are valid, from 24 to 19800
-    (825 days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    """Hours for which the server's and the client's certificates are valid. The value must be
+    less than `ca_validity_hours`. Default: 2160 (90 days). From 24 to 19800."""
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. The value must be less
     than `certificate_validity_hours`. Default: 720 (30 days). From 1 to 87600."""
@@ -864,9 +875,9 @@ class DockerArgs(TypedDict):
     of the same key: certificates that the authority signed before are still trusted. Default:
     87600 (10 years). From 1 to 87600."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a
-    day). The daemon stops as soon as no client is connected, and in any case 20 seconds
-    before the end of this time. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts. The daemon stops as soon
+    as no client is connected, and in any case 20 seconds before the end of this time.
+    Default: 600. From 30 to 86400."""
     image: NotRequired[str | None]
     """Image of the daemon, with tag and digest, of Docker 29.3.1 or newer. Default: the pinned
     docker:dind image, or the pinned docker:dind-rootless image for the isolation `rootless`."""
@@ -944,8 +955,8 @@ class BuildKitArgs(TypedDict):
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
     latest. Default: false."""
     certificate_validity_hours: NotRequired[int]
-    """Hours for which the server's and the client's certificates are valid, from 24 to 19800
-    (825 days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    """Hours for which the server's and the client's certificates are valid. The value must be
+    less than `ca_validity_hours`. Default: 2160 (90 days). From 24 to 19800."""
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. The value must be less
     than `certificate_validity_hours`. Default: 720 (30 days). From 1 to 87600."""
@@ -954,9 +965,9 @@ class BuildKitArgs(TypedDict):
     of the same key: certificates that the authority signed before are still trusted. Default:
     87600 (10 years). From 1 to 87600."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a
-    day). The daemon stops as soon as no client is connected, and in any case 20 seconds
-    before the end of this time. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts. The daemon stops as soon
+    as no client is connected, and in any case 20 seconds before the end of this time.
+    Default: 600. From 30 to 86400."""
     image: NotRequired[str]
     """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
     image."""
@@ -1214,6 +1225,23 @@ class NamespacesArgs(TypedDict):
 class NetworkArgs(TypedDict):
     """Settings of the network around the platform."""
 
+    allow_insecure_gitlab_url: NotRequired[bool]
+    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted.
+    Default: false."""
+    api_server_ports: NotRequired[list[int]]
+    """TCP ports on which the Kubernetes API server answers. Default: 443, 6443."""
+    gitlab_port: NotRequired[int | None]
+    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and
+    its pods listen on another port than its Service: NetworkPolicies see the port of the
+    pods. Default: the port of `gitlab_url`."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities. Default: cluster.local."""
     enable_policies: NotRequired[bool]
     """Deny all traffic except what the platform needs. The engine `seaweedfs` of the in-cluster
     store requires `true`. The setting has no effect where the cluster's network does not
@@ -1221,44 +1249,27 @@ class NetworkArgs(TypedDict):
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs, builds and the registry mirror may reach, such as those
     of GitLab and of registries. Default: none."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
-    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
-    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
-    api_server_ports: NotRequired[list[int]]
-    """TCP ports on which the Kubernetes API server answers. Default: 443, 6443."""
-    gitlab_port: NotRequired[int | None]
-    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and
-    its pods listen on another port than its Service: NetworkPolicies see the port of the
-    pods. Default: the port of `gitlab_url`."""
-    cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
-    authorities. Default: cluster.local."""
-    allow_insecure_gitlab_url: NotRequired[bool]
-    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted.
-    Default: false."""
 
 
 class RunnerPlatformArgs(TypedDict):
     """Arguments of `RunnerPlatform`."""
 
-    gitlab_url: pulumi.Input[str]
-    """URL of GitLab, `https://…`."""
     runner_token: NotRequired[pulumi.Input[str] | None]
     """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
-    `runner_token`, `token_secret_name`, `token_external_secret` and `fleets`."""
+    `runner_token`, `token_secret_name` and `token_external_secret`."""
     token_secret_name: NotRequired[pulumi.Input[str] | None]
     """Existing Secret in the runner's namespace with the keys `runner-token` and
     `runner-registration-token` (empty), in place of `runner_token`."""
     token_external_secret: NotRequired[ExternalSecretArgs | None]
     """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
+    gitlab_url: pulumi.Input[str]
+    """URL of GitLab, `https://…`."""
     runner: NotRequired[RunnerArgs]
     """Settings of the runner and its jobs. With `fleets`, these are the settings that all fleets
     share. Default: the defaults of these settings."""
     fleets: NotRequired[dict[str, FleetArgs]]
-    """Several runners by name, in place of a single runner. Each fleet has its own token.
-    Default: one runner."""
+    """Several runners by name, in place of a single runner and its token. Each fleet has its own
+    token. Default: one runner."""
     zones: NotRequired[dict[str, ZoneArgs]]
     """Trust zones by name, in addition to the default zone. Default: none."""
     cache: NotRequired[CacheArgs]
@@ -1392,8 +1403,8 @@ class SharedDockerDaemonArgs(TypedDict):
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
     latest. Default: false."""
     certificate_validity_hours: NotRequired[int]
-    """Hours for which the server's and the client's certificates are valid, from 24 to 19800
-    (825 days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    """Hours for which the server's and the client's certificates are valid. The value must be
+    less than `ca_validity_hours`. Default: 2160 (90 days). From 24 to 19800."""
     certificate_renewal_hours: NotRequired[int]
     """Hours before expiry from which an update renews the certificates. The value must be less
     than `certificate_validity_hours`. Default: 720 (30 days). From 1 to 87600."""
@@ -1402,9 +1413,9 @@ class SharedDockerDaemonArgs(TypedDict):
     of the same key: certificates that the authority signed before are still trusted. Default:
     87600 (10 years). From 1 to 87600."""
     termination_grace_period_seconds: NotRequired[int]
-    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a
-    day). The daemon stops as soon as no client is connected, and in any case 20 seconds
-    before the end of this time. Default: 600."""
+    """Seconds that running builds have to end when the daemon restarts. The daemon stops as soon
+    as no client is connected, and in any case 20 seconds before the end of this time.
+    Default: 600. From 30 to 86400."""
     image: NotRequired[str | None]
     """Image of the daemon, with tag and digest, of Docker 29.3.1 or newer. Default: the pinned
     docker:dind image, or the pinned docker:dind-rootless image for the isolation `rootless`."""
@@ -1435,20 +1446,23 @@ class SharedDockerDaemonArgs(TypedDict):
     `prune_keep_hours`. The value must be more than `build_cache_percent`. The default lies
     between the build cache's 70 and the 90 at which the daemon removes build cache to make
     room. Default: 80. From 10 to 99."""
+    dns_cidrs: NotRequired[list[str]]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
+    cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
+    Cloud DNS for GKE, add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal
+    DNSCache)."""
+    cluster_domain: NotRequired[str]
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities. Default: cluster.local."""
     job_namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace of the jobs, which gets the Secret with the client certificate.
     Default: gitlab-runner-jobs."""
-    cluster_domain: NotRequired[str]
-    """DNS domain of the cluster. Default: cluster.local."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the daemon except what it needs. The jobs, and `metrics_namespaces` of
     a Docker daemon, may reach the daemon. The daemon may reach DNS, the internet,
     `egress_cidrs` and its mirrors in the cluster. Default: true."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that builds may reach, such as that of a registry. Default: none."""
-    dns_cidrs: NotRequired[list[str]]
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
     namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace that only the daemon uses. It needs the Pod Security level
     `privileged`. Default: gitlab-runner-docker."""

@@ -426,5 +426,5 @@ if [ "$reused" = 0 ]; then
 elif [ "$timed" = 0 ]; then
   say "time saved: not known, no earlier job's record has the $reused reused steps"
 else
-  say "time saved: about $saved s, what $timed of the $reused reused steps took when last built"
+  say "time saved: about $saved s, the last known time of $timed of the $reused reused steps"
 fi

@@ -367,9 +367,9 @@ def test_the_report_is_made_of_the_data() -> None:
     assert "| 5 (5 more) | 61 | 3.00 | 20.0 | – | 9.00 |" in text
     assert "| docker | 28 |" in text
     assert "was ready after 12.3 s, and the next build" in text
-    assert "0.200 s by its socket; +0.050 s by TLS" in text
+    assert "0.200 s over the daemon's socket. TLS adds 0.050 s" in text
     assert "| one source line changed | 2 | 2.00 <sub>n=1</sub> | **3.00** " in text
-    assert "Daemon and jobs had 1.5 cores of it, and 3.6 builds were at once in the mean" in text
+    assert "Daemon and jobs had 1.5 cores of it, and 3.6 builds ran at once on average" in text
     of_four = "**8.00** <sub>7.00–9.00, n=3</sub>, 5.0 MB"
     assert f"| shared daemon | 5.00 <sub>n=1</sub>, 5.0 MB | {of_four} |" in text
     assert "| per job | – | 45.0 <sub>n=1</sub>, 5.0 MB |" in text
@@ -481,7 +481,7 @@ def test_an_unfinished_run_says_so() -> None:
     assert Data(whole).missing_kinds("jobs") == ["poll"]
     kinds = [one for one in RECORDS if one["kind"] != "build"]
     rested = record("shared", "source", 2.0, kind="rested")
-    assert "Not measured either: rested." in markdown([*whole, *kinds])
+    assert "Not measured: rested." in markdown([*whole, *kinds])
     jobs = [*whole, *(record("shared", "source", 1.0, kind="poll") for _ in range(2))]
     assert "not finished" not in markdown([*whole, *kinds, rested], jobs)
 

@@ -97,7 +97,7 @@ def test_jobs_find_it() -> None:
     [
         ({"job_namespace": "same", "namespace": "same"}, "namespace must differ"),
         ({"mtu": 1400}, "mtu: unknown key"),
-        ({"certificate_validity_hours": 20}, "certificate_renewal_hours (720) must be less"),
+        ({"certificate_validity_hours": 48}, "certificate_renewal_hours (720) must be less"),
         ({"image": "moby/buildkit:latest"}, "image: must be a full reference"),
     ],
 )

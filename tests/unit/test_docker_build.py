@@ -645,7 +645,7 @@ def test_what_was_reused_and_saved_is_told(template: Template) -> None:
     assert "time saved: none" in cold.output
     warm = template.run(output=WARM)
     assert "docker-build: 2 of 4 steps CACHED" in warm.output
-    assert "time saved: about 12.8 s, what 2 of the 2 reused steps took" in warm.output
+    assert "time saved: about 12.8 s, the last known time of 2 of the 2" in warm.output
     # In the context of the build, the record would change what is built.
     assert ".docker-build" not in (warm.folder / "standin/context").read_text()
 
@@ -656,7 +656,7 @@ def test_what_was_only_fetched_is_reused(template: Template, line: str) -> None:
     fetched = f"#6 {line}\n#6 DONE 0.3s\n"
     ran = template.run(output=WARM.replace("#6 CACHED\n", fetched))
     assert "docker-build: 2 of 4 steps CACHED" in ran.output
-    assert "time saved: about 12.5 s, what 2 of the 2" in ran.output
+    assert "time saved: about 12.5 s, the last known time of 2 of the 2" in ran.output
 
 
 def test_nothing_is_claimed_that_is_not_known(template: Template) -> None:

@@ -73,7 +73,7 @@ def test_every_property_arrives_as_it_was_sent(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("wrap", [pulumi.Output.from_input, pulumi.Output.secret])
 def test_an_object_that_is_an_output_as_a_whole_is_refused(name: str, wrap: Any) -> None:
-    """Report E2: it was dropped, and the defaults were deployed."""
+    """Dropped, it would let the defaults be deployed."""
     for path in objects(DEFINITIONS[name].inputs):
         inputs = samples(DEFINITIONS[name].inputs)
         place = inputs

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 import yaml
 from gitlab_runner_k8s import ArgsError, RegistryMirror
-from gitlab_runner_k8s.mirror.config import config_yml, daemon_json
+from gitlab_runner_k8s.mirror.config import config_yml, job_daemon_json
 from gitlab_runner_k8s.mirror.settings import MirrorSettings
 
 from tests.harness import Recorder, deploy, token, without_secrets
@@ -226,8 +226,8 @@ def test_daemons_of_jobs_get_the_mirror_by_a_config_map() -> None:
     recorder = mirror({"job_namespace": "jobs"})
     config_map = recorder.one(":ConfigMap", "mirror-daemon").plain
     assert config_map["metadata"] == {"name": "mirror-daemon", "namespace": "jobs"}
-    assert config_map["data"] == {"daemon.json": daemon_json(URL)}
-    assert json.loads(daemon_json(URL)) == {"registry-mirrors": [URL]}
+    assert config_map["data"] == {"daemon.json": job_daemon_json(URL)}
+    assert json.loads(job_daemon_json(URL)) == {"registry-mirrors": [URL]}
     (outputs,) = recorder.outputs.values()
     assert outputs == {
         "url": URL,

@@ -194,7 +194,9 @@ class MinioCache(pulumi.ComponentResource):
             concat(service, ".", settings.namespace, ".svc"),
             host,
         ]
-        server = pki.leaf(name, "store", authority, _CERTIFICATE_HOURS, child, dns_names=names)
+        server = pki.certificate(
+            name, "store", authority, _CERTIFICATE_HOURS, child, dns_names=names
+        )
         secret = self._secret(
             f"{name}-certificates",
             settings.namespace,

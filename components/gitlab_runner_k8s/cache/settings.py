@@ -5,9 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..kubernetes.settings import ResourcesSettings, over
+from ..kubernetes.settings import ClusterDnsSettings, ResourcesSettings, over
 from ..runner.connections import S3LocationSettings
-from ..runner.settings import DNS_CIDRS
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Days, SecretText, Text
 from ..validation.rules.clouds import (
@@ -32,13 +31,12 @@ from ..validation.rules.images import ImageReference
 from ..validation.rules.kubernetes import (
     AnyNamespace,
     Bytes,
-    ClusterDomain,
     Labels,
     Namespace,
     ResourceName,
     VolumeSize,
 )
-from ..validation.rules.network import DnsCidr, Domain
+from ..validation.rules.network import Domain
 
 _STORE = ResourcesSettings(
     cpu_request="100m", cpu_limit="2", memory_request="256Mi", memory_limit="1Gi"
@@ -107,7 +105,7 @@ class MinioSettings(Settings):
             )
 
 
-class MinioCacheSettings(MinioSettings):
+class MinioCacheSettings(MinioSettings, ClusterDnsSettings):
     """Arguments of `MinioCache`."""
 
     namespace: Namespace = "gitlab-runner-cache"
@@ -119,14 +117,9 @@ class MinioCacheSettings(MinioSettings):
     gets the authority's certificate."""
     bucket: BucketName = "runner"
     """Name of the bucket."""
-    cluster_domain: ClusterDomain = "cluster.local"
-    """DNS domain of the cluster."""
     enable_network_policies: bool = True
     """Deny all traffic of the store except that of the runner, of the jobs and, with
     `enable_metrics`, of Prometheus. The engine `seaweedfs` requires `true`."""
-    dns_cidrs: list[DnsCidr] = DNS_CIDRS
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
@@ -341,7 +334,7 @@ class ExternalS3Settings(S3LocationSettings):
 
     def _conflicts(self) -> Iterator[str]:
         keys = (self.access_key, self.secret_key, self.credentials_secret_name)
-        yield from self.place_problems(has_keys=any(key is not None for key in keys))
+        yield from self.location_problems(has_keys=any(key is not None for key in keys))
         if (self.access_key is None) != (self.secret_key is None):
             yield "access_key and secret_key must be set together; set both, or neither"
         yield from _one_identity(

@@ -98,8 +98,8 @@ def certificates(
         # The names of all possible daemons, so that another number does not restart them.
         names += [_host_name(name, settings, number) for number in range(1, MAXIMUM_REPLICAS)]
     validity = (settings.certificate_validity_hours, settings.certificate_renewal_hours)
-    server = pki.leaf(name, "server", authority, validity, opts, dns_names=names)
-    client = pki.leaf(name, "client", authority, validity, opts)
+    server = pki.certificate(name, "server", authority, validity, opts, dns_names=names)
+    client = pki.certificate(name, "client", authority, validity, opts)
 
     def secret(role: str, namespace: pulumi.Input[str], leaf: pki.KeyPair) -> k8s.core.v1.Secret:
         texts = (authority.certificate, leaf.certificate, leaf.key)

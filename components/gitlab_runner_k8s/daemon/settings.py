@@ -6,22 +6,20 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from .. import pins
-from ..kubernetes.settings import ResourcesSettings, over
+from ..kubernetes.settings import ClusterDnsSettings, ResourcesSettings, over
 from ..runner.connections import Replicas
-from ..runner.settings import DNS_CIDRS
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Hours, Seconds, Whole
 from ..validation.rules.images import DockerImageReference, Image, ImageReference
 from ..validation.rules.kubernetes import (
     AnyNamespace,
-    ClusterDomain,
     Labels,
     Namespace,
     ResourceName,
     Toleration,
     VolumeSize,
 )
-from ..validation.rules.network import Cidr, DnsCidr, HostPort, ServerUrl
+from ..validation.rules.network import Cidr, HostPort, ServerUrl
 
 _DAEMON = ResourcesSettings(
     cpu_request="1", cpu_limit="8", memory_request="2Gi", memory_limit="16Gi"
@@ -73,9 +71,9 @@ class DaemonSettings(Settings):
     enable_disruption_budget: bool = False
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the latest."""
-    certificate_validity_hours: Hours = 2160
-    """Hours for which the server's and the client's certificates are valid, from 24 to 19800 (825
-    days). The value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
+    certificate_validity_hours: Annotated[Hours, Field(ge=24, le=825 * 24)] = 2160
+    """Hours for which the server's and the client's certificates are valid. The
+    value must be less than `ca_validity_hours`. Default: 2160 (90 days)."""
     certificate_renewal_hours: Hours = 720
     """Hours before expiry from which an update renews the certificates. The value must be less than
     `certificate_validity_hours`. Default: 720 (30 days)."""
@@ -83,10 +81,9 @@ class DaemonSettings(Settings):
     """Hours for which the certificate authority is valid. Another value makes a new certificate of
     the same key: certificates that the authority signed before are still trusted. Default: 87600
     (10 years)."""
-    termination_grace_period_seconds: Seconds = 600
-    """Seconds that running builds have to end when the daemon restarts, from 30 to 86400 (a day).
-    The daemon stops as soon as no client is connected, and in any case 20 seconds before the end of
-    this time."""
+    termination_grace_period_seconds: Annotated[Seconds, Field(ge=30, le=24 * 3600)] = 600
+    """Seconds that running builds have to end when the daemon restarts. The daemon stops as soon as
+    no client is connected, and in any case 20 seconds before the end of this time."""
 
     def _conflicts(self) -> Iterator[str]:
         if self.certificate_renewal_hours >= self.certificate_validity_hours:
@@ -94,34 +91,21 @@ class DaemonSettings(Settings):
                 f"certificate_renewal_hours ({self.certificate_renewal_hours}) must be less than "
                 f"certificate_validity_hours ({self.certificate_validity_hours}); lower it"
             )
-        if not 24 <= self.certificate_validity_hours <= 825 * 24:
-            yield "certificate_validity_hours must be from 24 to 19800 (825 days); change it"
         if self.certificate_validity_hours >= self.ca_validity_hours:
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
-        if not 30 <= self.termination_grace_period_seconds <= 24 * 3600:
-            yield (
-                "termination_grace_period_seconds must be from 30 to 86400 (a day), got "
-                f"{self.termination_grace_period_seconds}; the daemon needs the last "
-                f"{DAEMON_STOP_SECONDS} seconds to stop"
-            )
 
 
-class DaemonLocationSettings(Settings):
+class DaemonLocationSettings(ClusterDnsSettings):
     """Where a daemon is, and who may reach it."""
 
     job_namespace: Namespace = "gitlab-runner-jobs"
     """Existing namespace of the jobs, which gets the Secret with the client certificate."""
-    cluster_domain: ClusterDomain = "cluster.local"
-    """DNS domain of the cluster."""
     enable_network_policies: bool = True
     """Deny all traffic of the daemon except what it needs. The jobs, and `metrics_namespaces` of a
     Docker daemon, may reach the daemon. The daemon may reach DNS, the internet, `egress_cidrs` and
     its mirrors in the cluster."""
     egress_cidrs: list[Cidr] = []
     """Private address ranges that builds may reach, such as that of a registry."""
-    dns_cidrs: list[DnsCidr] = DNS_CIDRS
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
 
 
 def _namespace_conflicts(namespace: Any, job_namespace: Any, why: str) -> Iterator[str]:

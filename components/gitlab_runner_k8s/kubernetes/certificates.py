@@ -42,7 +42,7 @@ def authority(
     return KeyPair(certificate.cert_pem, key.private_key_pem)
 
 
-def leaf(
+def certificate(
     name: str,
     role: str,
     authority: KeyPair,

@@ -6,9 +6,27 @@ from typing import Any
 from pydantic import BeforeValidator
 
 from ..validation.base import Reported, Settings
-from ..validation.rules.kubernetes import Bytes, Cpu, quantity
+from ..validation.rules.kubernetes import Bytes, ClusterDomain, Cpu, quantity
+from ..validation.rules.network import DnsCidr
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
+
+
+class NodeDnsSettings(Settings):
+    """DNS caches of the cluster."""
+
+    dns_cidrs: list[DnsCidr] = ["169.254.20.10/32"]
+    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the cluster's
+    own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With Cloud DNS for GKE,
+    add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal DNSCache)."""
+
+
+class ClusterDnsSettings(NodeDnsSettings):
+    """DNS of the cluster."""
+
+    cluster_domain: ClusterDomain = "cluster.local"
+    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
+    authorities."""
 
 
 class ResourcesSettings(Settings):

@@ -14,7 +14,7 @@ from ..outputs import digest, lift, sha256
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems
 from . import config
-from .config import DATA_PATH, DRAIN_SECONDS, METRICS_PORT, PORT, config_yml, daemon_json
+from .config import DATA_PATH, DRAIN_SECONDS, METRICS_PORT, PORT, config_yml, job_daemon_json
 from .settings import RegistryMirrorSettings
 
 USER_ID = 10002
@@ -90,7 +90,7 @@ class RegistryMirror(pulumi.ComponentResource):
         daemon = k8s.core.v1.ConfigMap(
             f"{name}-daemon",
             metadata={"name": f"{name}-daemon", "namespace": settings.job_namespace},
-            data={"daemon.json": lift(daemon_json, url)},
+            data={"daemon.json": lift(job_daemon_json, url)},
             opts=child,
         )
         self.daemon_config_map_name = daemon.metadata["name"]

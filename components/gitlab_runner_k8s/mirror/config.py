@@ -67,6 +67,6 @@ def config_yml(settings: MirrorSettings, remote_url: str) -> str:
     return json.dumps(config, indent=2) + "\n"
 
 
-def daemon_json(url: str) -> str:
+def job_daemon_json(url: str) -> str:
     """Return the configuration of a Docker daemon that uses the mirror, only for Docker Hub."""
     return json.dumps({"registry-mirrors": [url]}, indent=2) + "\n"

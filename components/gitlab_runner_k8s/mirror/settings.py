@@ -5,21 +5,19 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from .. import pins
-from ..kubernetes.settings import ResourcesSettings, over
-from ..runner.settings import DNS_CIDRS
+from ..kubernetes.settings import ClusterDnsSettings, ResourcesSettings, over
 from ..validation.base import Settings
 from ..validation.rules.basic import Hours, Password, Text
 from ..validation.rules.images import ImageReference
 from ..validation.rules.kubernetes import (
     AnyNamespace,
-    ClusterDomain,
     Labels,
     Namespace,
     ResourceName,
     Toleration,
     VolumeSize,
 )
-from ..validation.rules.network import Cidr, DnsCidr, ServerUrl
+from ..validation.rules.network import Cidr, ServerUrl
 
 _MIRROR = ResourcesSettings(
     cpu_request="100m", cpu_limit="2", memory_request="128Mi", memory_limit="512Mi"
@@ -94,7 +92,7 @@ class MirrorSettings(Settings):
             )
 
 
-class RegistryMirrorSettings(MirrorSettings):
+class RegistryMirrorSettings(MirrorSettings, ClusterDnsSettings):
     """Arguments of `RegistryMirror`."""
 
     namespace: Namespace = "gitlab-runner-mirror"
@@ -105,17 +103,12 @@ class RegistryMirrorSettings(MirrorSettings):
     daemons that jobs start."""
     client_namespaces: list[AnyNamespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
     """Namespaces whose pods may pull from the mirror, at least one."""
-    cluster_domain: ClusterDomain = "cluster.local"
-    """DNS domain of the cluster."""
     enable_network_policies: bool = True
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,
     `egress_cidrs` and `remote_url`."""
     egress_cidrs: list[Cidr] = []
     """Private address ranges that the mirror may reach, such as that of a registry."""
-    dns_cidrs: list[DnsCidr] = DNS_CIDRS
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()

@@ -17,7 +17,7 @@ from ..kubernetes import network_policy as net
 from ..kubernetes import workloads
 from ..meta import type_token
 from ..mirror.component import RegistryMirror
-from ..mirror.config import daemon_json
+from ..mirror.config import job_daemon_json
 from ..monitoring import component as monitoring
 from ..monitoring.targets import MINIO_METRICS_PATH, Target, runner_target
 from ..outputs import concat, lift
@@ -87,7 +87,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             RunnerPlatformSettings,
             args,
             f"RunnerPlatform '{name}'",
-            also=names.problems(name, args),
+            also=names.platform_name_problems(name, args),
         )
         super().__init__(type_token("RunnerPlatform"), name, {}, opts)
         for output in RunnerPlatform.__annotations__:
@@ -254,7 +254,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             k8s.core.v1.ConfigMap(
                 f"{self._name}-{zone}-mirror-daemon",
                 metadata={"name": f"{name}-daemon", "namespace": planned.job_namespace},
-                data={"daemon.json": lift(daemon_json, mirror.url)},
+                data={"daemon.json": lift(job_daemon_json, mirror.url)},
                 opts=self._child(),
             )
         return RunnerMirrorSettings.model_construct(

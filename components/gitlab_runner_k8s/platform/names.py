@@ -25,7 +25,7 @@ def zone_prefix(name: str, zone: str) -> str:
     return name if zone == DEFAULT_ZONE else f"{name}-{zone}"
 
 
-def problems(name: Any, args: Any) -> list[str]:
+def platform_name_problems(name: Any, args: Any) -> list[str]:
     """Return the problems of the names of the platform and of its parts.
 
     Args:

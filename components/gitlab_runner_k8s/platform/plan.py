@@ -28,7 +28,7 @@ from ..kubernetes.workloads import PodSecurity
 from ..mirror import config as mirror_config
 from ..mirror.settings import RegistryMirrorSettings
 from ..runner.extra_config import privileges
-from ..runner.settings import TOKENS, GitLabRunnerSettings, RunnerSettings
+from ..runner.settings import GitLabRunnerSettings, RunnerSettings, TokenSettings
 from .names import release_name, zone_prefix
 from .settings import DEFAULT_ZONE, FleetSettings, RunnerPlatformSettings
 
@@ -247,7 +247,7 @@ def _runners(
         options: RunnerSettings,
         owner: RunnerPlatformSettings | FleetSettings,
     ) -> RunnerPlan:
-        tokens = {token: getattr(owner, token) for token in TOKENS}
+        tokens = {token: getattr(owner, token) for token in TokenSettings.model_fields}
         release = release_name(name, fleet)
         return RunnerPlan(
             release,

@@ -14,24 +14,21 @@ from ..daemon.settings import (
     BuildKitSettings,
     DockerSettings,
 )
+from ..kubernetes.settings import ClusterDnsSettings
 from ..mirror.settings import MirrorSettings
 from ..monitoring.settings import MonitoringSettings
+from ..runner.connections import GitLabConnectionSettings
 from ..runner.settings import (
-    API_SERVER_PORTS,
-    DNS_CIDRS,
-    TOKENS,
-    ExternalSecretSettings,
     RunnerSettings,
+    TokenSettings,
     replicas_conflicts,
     shared_daemon_conflicts,
-    token_problems,
     url_problems,
 )
 from ..validation.base import Choice, Settings
 from ..validation.messages import problems
-from ..validation.rules.gitlab import RunnerToken
-from ..validation.rules.kubernetes import ClusterDomain, Name, OwnNamespace, ResourceName, ShortName
-from ..validation.rules.network import Cidr, DnsCidr, Port, ServerUrl
+from ..validation.rules.kubernetes import Name, OwnNamespace, ShortName
+from ..validation.rules.network import Cidr, ServerUrl
 
 DEFAULT_ZONE = "default"
 
@@ -122,7 +119,7 @@ class NamespacesSettings(Settings):
             )
 
 
-class NetworkSettings(Settings):
+class NetworkSettings(ClusterDnsSettings, GitLabConnectionSettings):
     """Settings of the network around the platform."""
 
     enable_policies: bool = True
@@ -132,21 +129,6 @@ class NetworkSettings(Settings):
     egress_cidrs: list[Cidr] = []
     """Private address ranges that jobs, builds and the registry mirror may reach, such as those of
     GitLab and of registries."""
-    dns_cidrs: list[DnsCidr] = DNS_CIDRS
-    """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the cluster's
-    own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With Cloud DNS for GKE,
-    add "169.254.169.254/32". Default: 169.254.20.10/32 (NodeLocal DNSCache)."""
-    api_server_ports: list[Port] = API_SERVER_PORTS
-    """TCP ports on which the Kubernetes API server answers."""
-    gitlab_port: Port | None = None
-    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and its
-    pods listen on another port than its Service: NetworkPolicies see the port of the pods. Default:
-    the port of `gitlab_url`."""
-    cluster_domain: ClusterDomain = "cluster.local"
-    """DNS domain of the cluster. Another domain renews the servers' certificates, with the same
-    authorities."""
-    allow_insecure_gitlab_url: bool = False
-    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted."""
 
 
 class ZoneSettings(Settings):
@@ -168,17 +150,9 @@ class ZoneSettings(Settings):
     the zone's name."""
 
 
-class FleetSettings(Settings):
+class FleetSettings(TokenSettings):
     """A runner with its own Helm release and its own token."""
 
-    runner_token: RunnerToken | None = None
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
-    `runner_token`, `token_secret_name` and `token_external_secret`."""
-    token_secret_name: ResourceName | None = None
-    """Existing Secret in the runner's namespace with the keys `runner-token` and
-    `runner-registration-token` (empty), in place of `runner_token`."""
-    token_external_secret: ExternalSecretSettings | None = None
-    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
     zone: Name = DEFAULT_ZONE
     """Trust zone of the fleet's jobs. Default: default (the zone of the platform's own
     arguments)."""
@@ -186,28 +160,20 @@ class FleetSettings(Settings):
     """Settings in which the fleet differs from the platform's `runner`. Default: no differences."""
 
     def _conflicts(self) -> Iterator[str]:
-        yield from token_problems(self)
+        yield from self.token_problems()
 
 
-class RunnerPlatformSettings(Settings):
+class RunnerPlatformSettings(TokenSettings):
     """Arguments of `RunnerPlatform`."""
 
     gitlab_url: ServerUrl
     """URL of GitLab, `https://…`."""
-    runner_token: RunnerToken | None = None
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
-    `runner_token`, `token_secret_name`, `token_external_secret` and `fleets`."""
-    token_secret_name: ResourceName | None = None
-    """Existing Secret in the runner's namespace with the keys `runner-token` and
-    `runner-registration-token` (empty), in place of `runner_token`."""
-    token_external_secret: ExternalSecretSettings | None = None
-    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
     runner: RunnerSettings = RunnerSettings()
     """Settings of the runner and its jobs. With `fleets`, these are the settings that all fleets
     share. Default: the defaults of these settings."""
     fleets: dict[ShortName, FleetSettings] = {}
-    """Several runners by name, in place of a single runner. Each fleet has its own token. Default:
-    one runner."""
+    """Several runners by name, in place of a single runner and its token. Each fleet has its own
+    token. Default: one runner."""
     zones: dict[ShortName, ZoneSettings] = {}
     """Trust zones by name, in addition to the default zone."""
     cache: CacheSettings = CacheSettings()
@@ -274,11 +240,11 @@ class RunnerPlatformSettings(Settings):
                 "choose another engine"
             )
         if not self.fleets:
-            yield from token_problems(self)
+            yield from self.token_problems()
             if self.docker_daemon:
                 yield from shared_daemon_conflicts(self.runner, "runner.")
             yield from replicas_conflicts(self.runner, self._replicas(DEFAULT_ZONE), "runner.")
-        for name in TOKENS:
+        for name in TokenSettings.model_fields:
             if self.fleets and getattr(self, name) is not None:
                 yield f"{name} must not be set together with fleets; move it into a fleet"
         yield from self._zone_conflicts()
@@ -340,7 +306,7 @@ class RunnerPlatformSettings(Settings):
     def _token_conflicts(self) -> Iterator[str]:
         owners: list[tuple[Any, str]] = []
         for name, fleet in self.fleets.items():
-            for field in TOKENS:
+            for field in TokenSettings.model_fields:
                 token, path = getattr(fleet, field), f"fleets.{name}.{field}"
                 if token is None or isinstance(token, pulumi.Output):
                     continue

@@ -1,4 +1,4 @@
-"""Settings of what a runner connects to: its cache, its daemon and a registry mirror."""
+"""Settings of what a runner connects to: GitLab, its cache, its daemon and a registry mirror."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -24,9 +24,23 @@ from ..validation.rules.network import (
     BuildKitHost,
     DockerHost,
     Domain,
+    Port,
     ServerUrl,
     is_address,
 )
+
+
+class GitLabConnectionSettings(Settings):
+    """How a runner reaches GitLab and the API server."""
+
+    allow_insecure_gitlab_url: bool = False
+    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted."""
+    api_server_ports: list[Port] = [443, 6443]
+    """TCP ports on which the Kubernetes API server answers."""
+    gitlab_port: Port | None = None
+    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and its
+    pods listen on another port than its Service: NetworkPolicies see the port of the pods. Default:
+    the port of `gitlab_url`."""
 
 
 class CacheType(Choice):
@@ -61,7 +75,7 @@ class S3LocationSettings(Settings):
     kms_key_arn: KmsKeyArn | None = None
     """ARN of the KMS key that encrypts the objects. Default: the bucket's own encryption."""
 
-    def place_problems(self, *, has_keys: bool) -> Iterator[str]:
+    def location_problems(self, *, has_keys: bool) -> Iterator[str]:
         """Check the location for contradictions, alone and against the credentials."""
         address = self.server_address
         if address is None and "region" not in self.model_fields_set:
@@ -123,7 +137,7 @@ class RunnerCacheSettings(S3LocationSettings):
 
     def _conflicts(self) -> Iterator[str]:
         if self.type == "s3":
-            yield from self.place_problems(has_keys=self.credentials_secret_name is not None)
+            yield from self.location_problems(has_keys=self.credentials_secret_name is not None)
             yield from problems(_S3Bucket, {"bucket": self.bucket})
         if self.type == "gcs":
             yield from problems(_GcsBucket, {"bucket": self.bucket})

@@ -1,14 +1,14 @@
 """Settings of a runner and its jobs."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import pulumi
 from pydantic import Field
 
 from .. import pins
-from ..kubernetes.settings import ResourcesSettings, over
+from ..kubernetes.settings import NodeDnsSettings, ResourcesSettings, over
 from ..secrets import is_secret_name
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Count, PlainText, Seconds, Text, Variable, Whole
@@ -38,11 +38,10 @@ from ..validation.rules.kubernetes import (
 )
 from ..validation.rules.network import (
     Cidr,
-    DnsCidr,
-    Port,
     ServerUrl,
 )
 from .connections import (
+    GitLabConnectionSettings,
     RunnerBuildKitSettings,
     RunnerCacheSettings,
     RunnerDockerSettings,
@@ -51,13 +50,6 @@ from .connections import (
 from .extra_config import ExtraConfig, has_posix_shell, overwrites, privileges
 
 Environment = dict[EnvironmentName, Variable]
-
-
-API_SERVER_PORTS = [443, 6443]
-
-
-DNS_CIDRS = ["169.254.20.10/32"]
-"""Default address of NodeLocal DNSCache, which is a DNS cache on each node."""
 
 
 _MANAGER = ResourcesSettings(
@@ -140,6 +132,30 @@ _NEEDED_FLAGS = {
         "without it, the pods of a deleted runner would run forever"
     ),
 }
+
+
+class TokenSettings(Settings):
+    """The token of a runner, or where it is."""
+
+    runner_token: RunnerToken | None = None
+    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
+    `runner_token`, `token_secret_name` and `token_external_secret`."""
+    token_secret_name: ResourceName | None = None
+    """Existing Secret in the runner's namespace with the keys `runner-token` and
+    `runner-registration-token` (empty), in place of `runner_token`."""
+    token_external_secret: ExternalSecretSettings | None = None
+    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
+
+    def token_problems(self) -> Iterator[str]:
+        """Check that the token is set in exactly one way."""
+        names = [name for name in TokenSettings.model_fields if getattr(self, name) is not None]
+        if len(names) != 1:
+            yield (
+                "exactly one of runner_token, token_secret_name and token_external_secret must be "
+                f"set, got {' and '.join(names) or 'none'}; runner_token is a glrt- token as a "
+                "secret, token_secret_name names a Secret with the keys 'runner-token' and "
+                "'runner-registration-token' (empty)"
+            )
 
 
 class RunnerSettings(Settings):
@@ -308,19 +324,13 @@ class RunnerSettings(Settings):
                 )
 
 
-class GitLabRunnerSettings(RunnerSettings):
+class GitLabRunnerSettings(
+    RunnerSettings, TokenSettings, GitLabConnectionSettings, NodeDnsSettings
+):
     """Arguments of `GitLabRunner`."""
 
     gitlab_url: ServerUrl
     """URL of GitLab, `https://…`."""
-    runner_token: RunnerToken | None = None
-    """Authentication token of the runner, `glrt-…`, as a Pulumi secret. Set exactly one of
-    `runner_token`, `token_secret_name` and `token_external_secret`."""
-    token_secret_name: ResourceName | None = None
-    """Existing Secret in the runner's namespace with the keys `runner-token` and
-    `runner-registration-token` (empty), in place of `runner_token`."""
-    token_external_secret: ExternalSecretSettings | None = None
-    """Token that the External Secrets Operator reads from a store, in place of `runner_token`."""
     namespace: Namespace = "gitlab-runner"
     """Existing namespace of the runner itself."""
     job_namespace: Namespace = "gitlab-runner-jobs"
@@ -343,26 +353,15 @@ class GitLabRunnerSettings(RunnerSettings):
     metrics_namespaces: list[AnyNamespace] = []
     """Namespaces, such as that of Prometheus, that may read the metrics. If the cluster's network
     does not enforce NetworkPolicy, every pod can read them."""
-    allow_insecure_gitlab_url: bool = False
-    """Accept an `http://` URL of GitLab. The token then crosses the network unencrypted."""
     enable_network_policies: bool = True
     """Deny all traffic of the runner and the jobs except what they need. The setting has no effect
     where the cluster's network does not enforce NetworkPolicy."""
     egress_cidrs: list[Cidr] = []
     """Private address ranges that jobs may reach, such as that of a registry."""
-    dns_cidrs: list[DnsCidr] = DNS_CIDRS
-    """Address blocks of the DNS caches on the nodes. Default: 169.254.20.10/32 (NodeLocal
-    DNSCache)."""
-    api_server_ports: list[Port] = API_SERVER_PORTS
-    """TCP ports on which the Kubernetes API server answers."""
-    gitlab_port: Port | None = None
-    """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and its
-    pods listen on another port than its Service: NetworkPolicies see the port of the pods. Default:
-    the port of `gitlab_url`."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
-        yield from token_problems(self)
+        yield from self.token_problems()
         yield from url_problems(self.gitlab_url, self.allow_insecure_gitlab_url)
         if self.docker:
             yield from shared_daemon_conflicts(self)
@@ -403,21 +402,6 @@ def replicas_conflicts(runner: RunnerSettings, replicas: int, path: str = "") ->
             f"{path}extra_config must not set a shell other than bash or sh if there are "
             f"{replicas} daemons, because a shell script selects the daemon of a job; remove it, "
             "or set replicas to 1"
-        )
-
-
-TOKENS = ("runner_token", "token_secret_name", "token_external_secret")
-
-
-def token_problems(settings: Any) -> Iterator[str]:
-    """Return the problem of a runner that does not get its token from exactly one setting."""
-    names = [name for name in TOKENS if getattr(settings, name) is not None]
-    if len(names) != 1:
-        yield (
-            "exactly one of runner_token, token_secret_name and token_external_secret must be set, "
-            f"got {' and '.join(names) or 'none'}; runner_token is a glrt- token as a secret, "
-            "token_secret_name names a Secret with the keys 'runner-token' and "
-            "'runner-registration-token' (empty)"
         )
 
 

@@ -62,28 +62,29 @@ def camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _alternatives(kind: Any) -> Iterator[Any]:
+def alternatives(kind: Any) -> Iterator[Any]:
     """Return the alternatives of a type, without their annotations and None."""
     if get_origin(kind) is Annotated:
-        yield from _alternatives(get_args(kind)[0])
+        yield from alternatives(get_args(kind)[0])
     elif get_origin(kind) in (Union, UnionType):
         for option in get_args(kind):
-            yield from _alternatives(option)
+            yield from alternatives(option)
     elif kind is not NoneType:
         yield kind
 
 
-def _is_model(kind: Any) -> bool:
+def is_model(kind: Any) -> bool:
+    """Tell whether a type is a class of settings."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _below(kind: Any, part: int | str) -> Any:
     """Return the type of the value at a key, or a number, of a type."""
-    if _is_model(kind):
+    if is_model(kind):
         field = kind.model_fields.get(str(part))
-        return next(_alternatives(field.annotation), None) if field else None
+        return next(alternatives(field.annotation), None) if field else None
     # A dict or a list.
-    return next(_alternatives((get_args(kind) or (None,))[-1]), None)
+    return next(alternatives((get_args(kind) or (None,))[-1]), None)
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -91,7 +92,7 @@ def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[st
     kind: Any = model
     for part in location:
         kind = _below(kind, part)
-    if not _is_model(kind):
+    if not is_model(kind):
         return []
     return [field.alias or name for name, field in kind.model_fields.items()]
 
@@ -168,7 +169,7 @@ def _path(
     for part in location:
         if part == "[key]":  # pydantic's mark for the key of a map
             continue
-        name = spell(str(part)) if _is_model(kind) else str(part)
+        name = spell(str(part)) if is_model(kind) else str(part)
         kind = _below(kind, part)
         path += f"[{part}]" if isinstance(part, int) else f".{name}" if path else name
     return path
