@@ -41,7 +41,7 @@ def _no_garbage_collection_in_a_program(request: pytest.FixtureRequest) -> Itera
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say beside a failure what the lab was like: in CI nobody can look."""
+    """Add the state of the lab to a failed test's report: nobody can look at CI's machine."""
     report = yield
     if report.failed and item.get_closest_marker("lab"):
         report.sections.append(("the lab", _lab()))

@@ -70,7 +70,8 @@ class MirrorSettings(Settings):
 
     def _conflicts(self) -> Iterator[str]:
         if (self.username is None) != (self.password is None):
-            missing, other = ("username", "password")[:: 1 if self.username is None else -1]
+            missing = "username" if self.username is None else "password"
+            other = "password" if self.username is None else "username"
             yield (f"username and password must be set together; set {missing}, or remove {other}")
         if self.username is not None and self.credentials_secret_name is not None:
             yield (

@@ -27,6 +27,7 @@ from ..kubernetes.network_policy import S3_PORT
 from ..kubernetes.workloads import PodSecurity
 from ..mirror import config as mirror_config
 from ..mirror.settings import RegistryMirrorSettings
+from ..runner.connections import GitLabConnectionSettings
 from ..runner.extra_config import privileges
 from ..runner.settings import GitLabRunnerSettings, RunnerSettings, TokenSettings
 from .names import release_name, zone_prefix
@@ -234,10 +235,8 @@ def _runners(
     common = {
         "gitlab_url": settings.gitlab_url,
         "namespace": settings.namespaces.runner,
-        "allow_insecure_gitlab_url": network.allow_insecure_gitlab_url,
         "metrics_namespaces": list(readers),
-        "api_server_ports": network.api_server_ports,
-        "gitlab_port": network.gitlab_port,
+        **{name: getattr(network, name) for name in GitLabConnectionSettings.model_fields},
         **_network(settings),
     }
 

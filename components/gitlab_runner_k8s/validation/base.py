@@ -39,7 +39,7 @@ class Reported(dict[str, Any]):
 
     @classmethod
     def of(cls, source: Any, values: Mapping[str, Any], problems: Iterable[str] = ()) -> Self:
-        """Return values with further problems, beside those that their source has."""
+        """Return a copy of the values, with the problems of their source and the given ones."""
         reported = cls(values)
         reported.problems = (*getattr(source, "problems", ()), *problems)
         return reported
