@@ -240,7 +240,7 @@ def _commands() -> dict[str, list[str | Path]]:
     cri = f"unix://{CONTAINERD_SOCKET}"
     return {
         "etcd": [
-            packages.binary("etcd"),
+            tool("etcd"),
             f"--data-dir={STATE / 'etcd'}",
             f"--listen-client-urls=http://127.0.0.1:{ETCD_PORT}",
             f"--advertise-client-urls=http://127.0.0.1:{ETCD_PORT}",

@@ -12,7 +12,6 @@ from lab.console import LabError, say, step
 from lab.paths import DEBIAN
 
 SERVERS = [
-    "etcd-server",
     "containerd",
     "runc",
     "containernetworking-plugins",

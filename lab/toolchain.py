@@ -57,7 +57,7 @@ PARTS = (
         "lab-kubernetes",
         "core",
         "./lab-kubernetes",
-        300,
+        325,
         (
             "kube-apiserver",
             "kube-controller-manager",
@@ -66,6 +66,7 @@ PARTS = (
             "kube-proxy",
             "kubectl",
             "coredns",
+            "etcd",
         ),
     ),
     Part(

@@ -17,6 +17,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/ready"
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -40,13 +41,17 @@ var commands = map[string]func() *cobra.Command{
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	if name == "coredns" {
+	switch name {
+	case "coredns":
 		coremain.Run()
+		return
+	case "etcd":
+		etcdmain.Main(os.Args)
 		return
 	}
 	build, known := commands[name]
 	if !known {
-		names := []string{"coredns"}
+		names := []string{"coredns", "etcd"}
 		for known := range commands {
 			names = append(names, known)
 		}
