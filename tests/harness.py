@@ -1,6 +1,7 @@
 """Runs a program against mocks and records every raw registration, as the engine would get it."""
 
 import json
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,25 @@ class Registration:
         """Return the inputs with the secrets' envelopes taken off."""
         opened: dict[str, Any] = _open(self.inputs)
         return opened
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return the Helm values of a release."""
+        values: dict[str, Any] = self.plain["values"]
+        return values
+
+    @property
+    def runner(self) -> dict[str, Any]:
+        """Return the `[[runners]]` in a release's config.toml."""
+        runner: dict[str, Any]
+        (runner,) = tomllib.loads(lint.by_helm(self.values["runners"]["config"]))["runners"]
+        return runner
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        """Return the specification of a workload's pods."""
+        pod: dict[str, Any] = self.plain["spec"]["template"]["spec"]
+        return pod
 
 
 def _open(value: Any) -> Any:

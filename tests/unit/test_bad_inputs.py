@@ -1259,7 +1259,7 @@ def test_resources_in_part_keep_the_defaults_of_the_rest() -> None:
 
 def test_what_the_chart_reads_as_templates_comes_back_as_it_is() -> None:
     args: Any = {**GOOD, "service_account_annotations": {"a/b": "{{ .Values.x }}"}}
-    values = deploy(lambda: GitLabRunner("ci", args)).one(":Release").plain["values"]
+    values = deploy(lambda: GitLabRunner("ci", args)).one(":Release").values
     (text,) = values["serviceAccount"]["annotations"].values()
     assert "{{ .Values" not in text
     assert text.replace('{{ "{{" }}', "{{") == "{{ .Values.x }}"
@@ -1270,7 +1270,7 @@ def test_values_that_are_not_known_yet_pass() -> None:
         unknown: Any = pulumi.Output.from_input(UNKNOWN)
         GitLabRunner("ok", {"gitlab_url": unknown, "token_secret_name": unknown})
 
-    values = deploy(program, preview=True).one(":Release").plain["values"]
+    values = deploy(program, preview=True).one(":Release").values
     assert values["gitlabUrl"] == UNKNOWN_VALUE
     # What does not depend on them is known all the same.
     assert values["concurrent"] == 10
@@ -1339,7 +1339,7 @@ def test_a_variable_that_turns_out_to_be_a_secret_never_becomes_text() -> None:
         args: Any = {**RUNNER, "environment": {"A": value}}
         return GitLabRunner("ci", args)
 
-    plain = deploy(lambda: made(pulumi.Output.from_input("x"))).one(":Release").plain["values"]
+    plain = deploy(lambda: made(pulumi.Output.from_input("x"))).one(":Release").values
     assert '"A=x"' in plain["runners"]["config"]
     for value in ("canary", token()):
         with pytest.raises(ValueError, match=r"environment\.A: must not be a secret"):

@@ -15,16 +15,12 @@ def made(**options: Any) -> Recorder:
     return deploy(lambda: BuildKitDaemon("build", options))  # type: ignore[arg-type]
 
 
-def pod(recorder: Recorder) -> Any:
-    return recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
-
-
 def settings(recorder: Recorder) -> Any:
     return tomllib.loads(recorder.one(":ConfigMap").plain["data"]["buildkitd.toml"])
 
 
 def test_the_pod_has_no_privilege() -> None:
-    (container,) = pod(made())["containers"]
+    (container,) = made().one(":StatefulSet").pod["containers"]
     context = container["securityContext"]
     assert "privileged" not in context
     assert context["runAsNonRoot"] is True
@@ -34,7 +30,7 @@ def test_the_pod_has_no_privilege() -> None:
 
 def test_it_listens_with_mutual_tls_alone() -> None:
     recorder = made()
-    (container,) = pod(recorder)["containers"]
+    (container,) = recorder.one(":StatefulSet").pod["containers"]
     addresses = [text for text in container["args"] if text.startswith("--addr=tcp")]
     assert addresses == ["--addr=tcp://0.0.0.0:1234"]
     assert "--tlscacert=/buildkit-server/ca.pem" in container["args"]
@@ -79,8 +75,7 @@ def test_mirrors_and_plain_registries() -> None:
 def test_jobs_find_it() -> None:
     args: Any = {**builders.GITLAB, "buildkit_daemon": {}}
     recorder = deploy(lambda: RunnerPlatform("ci", args))
-    values = recorder.one(":Release").plain["values"]
-    runner = tomllib.loads(values["runners"]["config"])["runners"][0]
+    runner = recorder.one(":Release").runner
     assert runner["environment"] == [
         "BUILDKIT_CERT_PATH=/buildkit-certs",
         "BUILDKIT_HOST=tcp://ci-buildkit.gitlab-runner-docker.svc.cluster.local:1234",

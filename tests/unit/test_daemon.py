@@ -1,7 +1,6 @@
 """A daemon that restarts: it waits for its clients, and jobs wait for it."""
 
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from gitlab_runner_k8s import (
 )
 
 from tests import builders
-from tests.harness import Recorder, deploy
+from tests.harness import deploy
 
 DAEMONS: dict[str, Callable[[Any], Any]] = {
     "docker": lambda options: SharedDockerDaemon("build", {"accept_shared_nodes": True} | options),
@@ -26,15 +25,11 @@ DAEMONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def pod(recorder: Recorder) -> Any:
-    return recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
-
-
 @pytest.mark.parametrize("kind", [*DAEMONS, "rootless"])
 def test_every_script_is_where_it_is_called(kind: str) -> None:
     options = {"isolation": "rootless"} if kind == "rootless" else {}
     recorder = deploy(lambda: DAEMONS.get(kind, DAEMONS["docker"])(options))
-    found = pod(recorder)
+    found = recorder.one(":StatefulSet").pod
     files = recorder.one(":ConfigMap").plain["data"]
     containers = [*found.get("initContainers", []), *found["containers"]]
     commands = [(one, one["command"]) for one in containers if "command" in one] + [
@@ -55,7 +50,7 @@ def test_every_script_is_where_it_is_called(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "port"), [("docker", "2376"), ("buildkit", "1234")])
 def test_the_daemon_has_time_to_stop_after_the_drain(kind: str, port: str) -> None:
     recorder = deploy(lambda: DAEMONS[kind]({"termination_grace_period_seconds": 100}))
-    found = pod(recorder)
+    found = recorder.one(":StatefulSet").pod
     assert found["terminationGracePeriodSeconds"] == 100
     (container,) = found["containers"]
     assert container["lifecycle"]["preStop"]["exec"]["command"][-2:] == [port, "80"]
@@ -74,7 +69,7 @@ ROOTLESS: dict[str, Any] = {"isolation": "rootless", "accept_shared_nodes": True
 
 def test_the_rootless_daemon_is_not_root() -> None:
     recorder = deploy(lambda: DAEMONS["docker"](ROOTLESS))
-    found = pod(recorder)
+    found = recorder.one(":StatefulSet").pod
     security = found["securityContext"]
     assert (security["runAsUser"], security["runAsNonRoot"]) == (1000, True)
     assert (security["fsGroup"], security["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
@@ -88,7 +83,7 @@ def test_the_rootless_daemon_is_not_root() -> None:
 
 def test_the_rootless_daemon_is_reached_by_mutual_tls_alone() -> None:
     recorder = deploy(lambda: DAEMONS["docker"]({**ROOTLESS, "mtu": 1400}))
-    (container,) = pod(recorder)["containers"]
+    (container,) = recorder.one(":StatefulSet").pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_MTU"] == "1400"
     assert environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"] == "--publish=0.0.0.0:2376:2376/tcp"
@@ -108,7 +103,7 @@ def test_the_rootless_daemon_is_reached_by_mutual_tls_alone() -> None:
 
 def test_the_rootless_daemons_metrics_leave_its_network() -> None:
     options = {**ROOTLESS, "metrics_namespaces": ["monitoring"]}
-    (container,) = pod(deploy(lambda: DAEMONS["docker"](options)))["containers"]
+    (container,) = deploy(lambda: DAEMONS["docker"](options)).one(":StatefulSet").pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     assert "9323:9323/tcp" in environment["DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"]
 
@@ -311,10 +306,7 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
         "docker_daemon": {"accept_shared_nodes": True},
         "runner": {"daemon_wait_seconds": 77},
     }
-    recorder = deploy(lambda: RunnerPlatform("ci", args))
-    values = recorder.one(":Release").plain["values"]
-    text = values["runners"]["config"].replace('{{ "{{" }}', "{{")
-    (table,) = tomllib.loads(text)["runners"]
+    table = deploy(lambda: RunnerPlatform("ci", args)).one(":Release").runner
     assert 'if [ "${DOCKER_HOST:-}" = tcp://ci-docker.' in table["pre_build_script"]
     assert "seconds=77\n" in table["pre_build_script"]
 
@@ -373,8 +365,6 @@ def test_a_limit_of_the_users_own_comes_last_and_counts(wrap: Callable[[str], An
         args: Any = {**builders.GITLAB, "docker": daemon, "extra_config": extra}
         GitLabRunner("ci", args)
 
-    values = deploy(program).one(":Release").plain["values"]
-    (table,) = tomllib.loads(values["runners"]["config"].replace('{{ "{{" }}', "{{"))["runners"]
-    dns = table["kubernetes"]["dns_config"]
+    dns = deploy(program).one(":Release").runner["kubernetes"]["dns_config"]
     assert dns["nameservers"] == ["10.0.0.2"]
     assert [option["value"] for option in dns["options"]] == ["4", "1"]

@@ -21,7 +21,7 @@ def made(**options: Any) -> Recorder:
 
 
 def containers(recorder: Recorder) -> dict[str, Any]:
-    found = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
+    found = recorder.one(":StatefulSet").pod
     return {one["name"]: one for one in (*found["initContainers"], *found["containers"])}
 
 
@@ -52,7 +52,7 @@ def test_the_container_has_the_daemons_client_and_no_privilege(isolation: str) -
 
 def test_the_daemon_serves_until_its_end_with_the_container_beside_it() -> None:
     """An init container that goes on is told to end after the others; the pod stays ready."""
-    spec = made().one(":StatefulSet").plain["spec"]["template"]["spec"]
+    spec = made().one(":StatefulSet").pod
     assert [one["name"] for one in spec["containers"]] == ["docker"]
     assert [(one["name"], one.get("restartPolicy")) for one in spec["initContainers"]] == [
         ("make-room", None),

@@ -7,6 +7,7 @@ import pulumi
 import pytest
 from gitlab_runner_k8s import ExternalCache, RunnerPlatform
 
+from tests import builders
 from tests.harness import Recorder, deploy
 
 CLIENT_ID = "00000000-0000-0000-0000-000000000000"
@@ -114,19 +115,19 @@ def test_a_store_by_identity(
 def test_the_platform_gives_the_runner_its_identity() -> None:
     azure = {"account_name": "account", "container": "there", "client_id": CLIENT_ID}
     args: Any = {
-        "gitlab_url": "https://gitlab.example.com",
-        "token_secret_name": "token",
+        **builders.GITLAB,
         "cache": {
             "backend": "external",
             "external": {"azure": azure, "max_archive_size": "2Gi"},
         },
     }
-    values = deploy(lambda: RunnerPlatform("ci", args)).one(":Release").plain["values"]
+    release = deploy(lambda: RunnerPlatform("ci", args)).one(":Release")
+    values = release.values
     assert values["serviceAccount"]["annotations"] == {
         "azure.workload.identity/client-id": CLIENT_ID
     }
     assert values["podLabels"] == {"azure.workload.identity/use": "true"}
-    cache = tomllib.loads(values["runners"]["config"])["runners"][0]["cache"]
+    cache = release.runner["cache"]
     assert cache["Path"] == "ci"
     assert cache["MaxUploadedArchiveSize"] == 2 * 2**30
     assert cache["azure"] == {"AccountName": "account", "ContainerName": "there"}

@@ -1,6 +1,5 @@
 """Every key of the executor can be reached, or is refused with its reason."""
 
-import tomllib
 from typing import Any
 
 import pytest
@@ -240,18 +239,13 @@ def test_another_executors_table_is_refused() -> None:
     ],
 )
 def test_the_namespace_admits_what_the_jobs_ask_for(key: str, value: Any, privilege: bool) -> None:
-    args: Any = {
-        "gitlab_url": "https://gitlab.example.com",
-        "token_secret_name": "token",
-        "runner": {"extra_config": text(key, value)},
-    }
+    args: Any = {**builders.GITLAB, "runner": {"extra_config": text(key, value)}}
     recorder = deploy(lambda: RunnerPlatform("ci", args))
     labels = recorder.one(":Namespace", "ci-jobs-namespace").plain["metadata"]["labels"]
     level = labels["pod-security.kubernetes.io/enforce"]
     assert level == ("privileged" if privilege else "baseline")
     assert bool(privileges(args["runner"]["extra_config"])) == privilege
-    config = recorder.one(":Release").plain["values"]["runners"]["config"]
-    assert tomllib.loads(config)["runners"][0]["kubernetes"][key] == value
+    assert recorder.one(":Release").runner["kubernetes"][key] == value
 
 
 AUTOSCALER = """
@@ -271,10 +265,10 @@ def test_pause_pods_come_with_exactly_the_rights_that_they_need() -> None:
     args: Any = dict(builders.GITLAB)
     plain = deploy(lambda: GitLabRunner("ci", args))
     recorder = deploy(lambda: GitLabRunner("ci", args | {"extra_config": AUTOSCALER}))
-    values = recorder.one(":Release").plain["values"]
-    (runner,) = tomllib.loads(values["runners"]["config"])["runners"]
-    assert runner["kubernetes"]["autoscaler"]["policy"][0]["idle_count"] == 3
-    usual = plain.one(":Release").plain["values"]["rbac"]["rules"]
+    release = recorder.one(":Release")
+    values = release.values
+    assert release.runner["kubernetes"]["autoscaler"]["policy"][0]["idle_count"] == 3
+    usual = plain.one(":Release").values["rbac"]["rules"]
     assert values["rbac"]["rules"] == [*usual, AUTOSCALER_RULE]
     assert values["rbac"]["clusterWideAccess"] is False
     role = recorder.one(":ClusterRole").plain

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import pulumi
 import pytest
 from gitlab_runner_k8s import ArgsError, GitLabRunner, RunnerPlatform
 
-from tests.harness import Recorder, deploy, token
+from tests import builders
+from tests.harness import Recorder, Registration, deploy, token
 
 DAEMON = {"accept_shared_nodes": True}
 FLEETS: dict[str, Any] = {
@@ -34,12 +34,8 @@ def made() -> Recorder:
     return deploy(lambda: RunnerPlatform("ci", FLEETS))  # type: ignore[arg-type]
 
 
-def values(recorder: Recorder, release: str) -> Any:
-    return recorder.one(":Release", f"{release}-runner-release").plain["values"]
-
-
-def config(recorder: Recorder, release: str) -> Any:
-    return tomllib.loads(values(recorder, release)["runners"]["config"])["runners"][0]
+def release(recorder: Recorder, name: str) -> Registration:
+    return recorder.one(":Release", f"{name}-runner-release")
 
 
 def test_each_fleet_is_a_release_with_its_own_token() -> None:
@@ -52,15 +48,15 @@ def test_each_fleet_is_a_release_with_its_own_token() -> None:
 
 def test_a_fleets_options_come_before_the_platforms() -> None:
     recorder = made()
-    assert values(recorder, "ci-small")["concurrent"] == 3
-    assert values(recorder, "ci-release")["concurrent"] == 1
-    assert config(recorder, "ci-release")["kubernetes"]["pull_policy"] == ["if-not-present"]
-    annotations = values(recorder, "ci-small")["deploymentAnnotations"]
+    assert release(recorder, "ci-small").values["concurrent"] == 3
+    assert release(recorder, "ci-release").values["concurrent"] == 1
+    assert release(recorder, "ci-release").runner["kubernetes"]["pull_policy"] == ["if-not-present"]
+    annotations = release(recorder, "ci-small").values["deploymentAnnotations"]
     assert annotations == {"gitlab-runner-k8s/tags": "small,docker"}
 
 
 def test_a_spot_fleet_tolerates_its_nodes() -> None:
-    kubernetes = config(made(), "ci-release")["kubernetes"]
+    kubernetes = release(made(), "ci-release").runner["kubernetes"]
     assert kubernetes["node_selector"] == {"cloud.google.com/gke-spot": "true", "pool": "prod"}
     assert kubernetes["node_tolerations"] == {"cloud.google.com/gke-spot=true": "NoSchedule"}
 
@@ -80,7 +76,7 @@ def test_zones_share_no_namespace_daemon_authority_or_cache() -> None:
     authorities = {made.name for made in recorder.of_type(":SelfSignedCert")}
     assert authorities == {"ci-docker-ca", "ci-prod-docker-ca"}
     seen: list[tuple[str, ...]] = []
-    for release, namespace, host, path in (
+    for fleet, namespace, host, path in (
         ("ci-small", "gitlab-runner-jobs", "ci-docker.gitlab-runner-docker.svc", "ci"),
         (
             "ci-release",
@@ -90,9 +86,9 @@ def test_zones_share_no_namespace_daemon_authority_or_cache() -> None:
         ),
         ("ci-guests", "gitlab-runner-jobs-open", "", "ci-open"),
     ):
-        runner = config(recorder, release)
+        runner = release(recorder, fleet).runner
         assert runner["kubernetes"]["namespace"] == namespace
-        assert values(recorder, release)["runners"]["jobNamespace"] == namespace
+        assert release(recorder, fleet).values["runners"]["jobNamespace"] == namespace
         assert (host in json.dumps(runner["environment"])) if host else not runner["environment"]
         assert runner["cache"]["Path"] == path
         seen.append((namespace, path))
@@ -159,12 +155,12 @@ def test_what_a_pod_mounts_is_in_its_namespace_and_every_namespace_is_made(args:
         for made in placed
     }
     mounted = 0
-    for release in recorder.of_type(":Release"):
-        (runner,) = tomllib.loads(release.plain["values"]["runners"]["config"])["runners"]
-        for kind, entries in runner["kubernetes"].get("volumes", {}).items():
+    for made in recorder.of_type(":Release"):
+        kubernetes = made.runner["kubernetes"]
+        for kind, entries in kubernetes.get("volumes", {}).items():
             for entry in entries:
                 named = "Secret" if kind == "secret" else "ConfigMap"
-                assert (named, runner["kubernetes"]["namespace"], entry["name"]) in there
+                assert (named, kubernetes["namespace"], entry["name"]) in there
                 mounted += 1
     assert mounted >= 2
 
@@ -204,7 +200,7 @@ def test_the_store_stays_for_running_jobs_while_runners_move_to_another() -> Non
     recorder = deploy(lambda: RunnerPlatform("ci", {**FLEETS, "cache": moved}))  # type: ignore[typeddict-item]
     assert recorder.one(":StatefulSet", "ci-cache-server")
     assert recorder.one(":NetworkPolicy", "ci-cache-zone-prod")
-    assert "ServerAddress" not in config(recorder, "ci-small")["cache"]["s3"]
+    assert "ServerAddress" not in release(recorder, "ci-small").runner["cache"]["s3"]
     gone = {key: value for key, value in moved.items() if key not in {"keep_minio", "minio"}}
     recorder = deploy(lambda: RunnerPlatform("ci", {**FLEETS, "cache": gone}))  # type: ignore[typeddict-item]
     assert recorder.of_type(":index:MinioCache") == []
@@ -262,8 +258,8 @@ def test_a_token_can_come_from_the_external_secrets_operator() -> None:
         "runner-token",
         "runner-registration-token",
     }
-    release = recorder.one(":Release").plain
-    assert release["values"]["runners"]["secret"] == reference["spec"]["target"]["name"]
+    values = recorder.one(":Release").values
+    assert values["runners"]["secret"] == reference["spec"]["target"]["name"]
 
 
 EXTRA = """
@@ -279,14 +275,12 @@ EXTRA = """
 
 def test_extra_config_joins_what_is_rendered() -> None:
     args: Any = {
-        "gitlab_url": "https://gitlab.example.com",
-        "token_secret_name": "token",
+        **builders.GITLAB,
         "docker": {"host": "tcp://d.docker.svc.cluster.local:2376", "client_secret_name": "client"},
         "extra_config": EXTRA,
     }
     recorder = deploy(lambda: GitLabRunner("ci", args))
-    runner = tomllib.loads(recorder.one(":Release").plain["values"]["runners"]["config"])
-    (table,) = runner["runners"]
+    table = recorder.one(":Release").runner
     assert table["output_limit"] == 8192
     assert table["kubernetes"]["poll_interval"] == 5
     names = [volume["name"] for volume in table["kubernetes"]["volumes"]["secret"]]

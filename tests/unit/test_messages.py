@@ -11,13 +11,13 @@ from gitlab_runner_k8s.secrets import has_secret, masked
 from gitlab_runner_k8s.validation.messages import camel, secret_fields, validate
 
 from stacks import settings
+from tests import builders
 
 CANARY = "0canary0canary0canary0"
 TOKENS = [f"glrt-{CANARY}", f"https://user:{CANARY}@example.com", f"https://u:{CANARY}@x y"]
 # A place for every kind of field.
 FULL: dict[str, Any] = {
-    "gitlab_url": "https://gitlab.example.com",
-    "token_secret_name": "token",
+    **builders.GITLAB,
     "runner_token": f"glrt-{CANARY}",
     "token_external_secret": {"store_name": "vault", "remote_key": "key"},
     "runner": {
@@ -135,3 +135,6 @@ def test_what_looks_like_a_secret() -> None:
     ):
         assert not has_secret(text), text
         assert masked(text) == text
+
+
+# NOIMPORT

@@ -1,7 +1,6 @@
 """What the whole platform registers."""
 
 import json
-import tomllib
 from functools import partial
 from typing import Any
 
@@ -46,11 +45,6 @@ def platform(
         **(settings or {}),
     }
     return RunnerPlatform(name, args)
-
-
-def config_toml(recorder: Recorder) -> Any:
-    text = recorder.one(":Release").plain["values"]["runners"]["config"]
-    return tomllib.loads(text)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -106,12 +100,12 @@ def test_the_daemon_is_off_by_default() -> None:
         made.plain["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
         for made in recorder.of_type(":Namespace")
     }
-    assert config_toml(recorder)["runners"][0]["environment"] == []
+    assert recorder.one(":Release").runner["environment"] == []
 
 
 def test_jobs_get_the_daemon_without_an_edit_to_their_pipeline() -> None:
     recorder = deploy(lambda: platform({"docker_daemon": DAEMON}))
-    runner = config_toml(recorder)["runners"][0]
+    runner = recorder.one(":Release").runner
     assert runner["environment"] == [
         "DOCKER_CERT_PATH=/docker-certs",
         "DOCKER_HOST=tcp://ci-docker.gitlab-runner-docker.svc.cluster.local:2376",
@@ -133,7 +127,7 @@ def test_the_runner_gets_the_scoped_user_and_never_root() -> None:
         "secretkey": "secret-ci-cache-user-password",
     }
     assert credentials["metadata"]["namespace"] == "gitlab-runner"
-    values = recorder.one(":Release").plain["values"]
+    values = recorder.one(":Release").values
     assert values["runners"]["cache"] == {"secretName": "ci-cache-credentials"}
     for made in recorder.of_type(":Secret"):
         if made.plain["metadata"]["namespace"] != "gitlab-runner-cache":
@@ -163,7 +157,7 @@ def test_no_secret_is_readable(case: str) -> None:
 def test_a_new_token_rolls_the_runner() -> None:
     def annotation(runner_token: str) -> str:
         recorder = deploy(lambda: platform(runner_token=runner_token))
-        annotations = recorder.one(":Release").plain["values"]["podAnnotations"]
+        annotations = recorder.one(":Release").values["podAnnotations"]
         return str(annotations["checksum/external-secrets"])
 
     one, other = token(), token()
@@ -208,7 +202,7 @@ def test_privileged_jobs_get_a_namespace_that_admits_them() -> None:
         if made.plain["metadata"]["name"] == "gitlab-runner-jobs"
     ]
     assert jobs.plain["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
-    assert config_toml(recorder)["runners"][0]["kubernetes"]["privileged"] is True
+    assert recorder.one(":Release").runner["kubernetes"]["privileged"] is True
 
 
 def test_a_bucket_is_protected_unless_told() -> None:
@@ -221,7 +215,7 @@ def test_a_bucket_is_protected_unless_told() -> None:
 
 def test_the_runners_role_is_on_its_service_account() -> None:
     recorder = deploy(lambda: platform(CASES["s3"]))
-    values = recorder.one(":Release").plain["values"]
+    values = recorder.one(":Release").values
     assert values["serviceAccount"]["annotations"] == {
         "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/ci-cache-role"
     }
@@ -230,7 +224,7 @@ def test_the_runners_role_is_on_its_service_account() -> None:
         "oidc.example.com/id/1:sub": ["system:serviceaccount:gitlab-runner:ci"],
         "oidc.example.com/id/1:aud": "sts.amazonaws.com",
     }
-    s3 = config_toml(recorder)["runners"][0]["cache"]["s3"]
+    s3 = recorder.one(":Release").runner["cache"]["s3"]
     assert s3["AuthenticationType"] == "iam"
     assert "ServerAddress" not in s3
     assert "cache" not in values["runners"]

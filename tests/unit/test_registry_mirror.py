@@ -24,7 +24,7 @@ def mirror(args: dict[str, Any] | None = None, *, preview: bool = False) -> Reco
 
 
 def container(recorder: Recorder) -> Any:
-    (only,) = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]["containers"]
+    (only,) = recorder.one(":StatefulSet").pod["containers"]
     return only
 
 
@@ -54,9 +54,9 @@ def allowed(recorder: Recorder) -> dict[int, list[str]]:
 
 def test_the_mirror_runs_on_the_nodes_that_are_asked_for() -> None:
     nodes: Any = {"node_selector": {"pool": "ci"}, "tolerations": [{"key": "ci"}]}
-    pod = mirror(nodes).one(":StatefulSet").plain["spec"]["template"]["spec"]
+    pod = mirror(nodes).one(":StatefulSet").pod
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "ci"}, [{"key": "ci"}])
-    assert "tolerations" not in mirror().one(":StatefulSet").plain["spec"]["template"]["spec"]
+    assert "tolerations" not in mirror().one(":StatefulSet").pod
 
 
 def test_the_configuration_is_the_golden_one() -> None:
@@ -84,7 +84,7 @@ def test_what_expires_can_be_removed() -> None:
 
 def test_a_stopped_pod_has_the_time_that_the_registry_drains() -> None:
     settings = yaml.safe_load(config_yml(MirrorSettings(), HUB))
-    pod = mirror().one(":StatefulSet").plain["spec"]["template"]["spec"]
+    pod = mirror().one(":StatefulSet").pod
     drain = int(settings["http"]["draintimeout"].removesuffix("s"))
     assert drain < pod["terminationGracePeriodSeconds"]
 
@@ -97,13 +97,13 @@ def test_the_registry_reads_what_was_rendered() -> None:
     assert main["args"] == ["serve", "/config/config.yml"]
     mounts = {mount["name"]: mount["mountPath"] for mount in main["volumeMounts"]}
     assert mounts == {"data": "/var/lib/registry", "config": "/config"}
-    (volume,) = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]["volumes"]
+    (volume,) = recorder.one(":StatefulSet").pod["volumes"]
     assert volume["configMap"]["name"] == config_map["metadata"]["name"]
 
 
 def test_the_pod_meets_the_level_restricted() -> None:
     recorder = mirror()
-    pod = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
+    pod = recorder.one(":StatefulSet").pod
     assert pod["securityContext"]["runAsUser"] == 10002
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

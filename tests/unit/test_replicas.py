@@ -1,7 +1,6 @@
 """Several daemons of one zone: each project has one of them, and keeps it."""
 
 import subprocess
-import tomllib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -291,7 +290,7 @@ def test_the_certificate_is_good_for_every_number_of_daemons(kind: str) -> None:
 def test_one_daemon_is_declared_as_ever(kind: str) -> None:
     recorder = deploy(lambda: DAEMONS[kind]({}))
     assert indexes(recorder) == {"build": "0"}
-    pod = recorder.one(":StatefulSet").plain["spec"]["template"]["spec"]
+    pod = recorder.one(":StatefulSet").pod
     assert "topologySpreadConstraints" not in pod
     (patch,) = recorder.of_type(":PersistentVolumeClaimPatch")
     assert patch.name == "build-daemon-volume"
@@ -305,12 +304,10 @@ def test_an_update_has_time_for_one_daemon_after_the_other(kind: str) -> None:
 
 
 def pre_build_scripts(recorder: Recorder) -> dict[str, str]:
-    found = {}
-    for release in recorder.of_type(":Release"):
-        text = release.plain["values"]["runners"]["config"].replace('{{ "{{" }}', "{{")
-        (table,) = tomllib.loads(text)["runners"]
-        found[release.plain["name"]] = table.get("pre_build_script", "")
-    return found
+    return {
+        release.plain["name"]: release.runner.get("pre_build_script", "")
+        for release in recorder.of_type(":Release")
+    }
 
 
 def test_the_platform_tells_the_jobs_of_each_zone_how_many_there_are() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ def made(**settings: Any) -> Recorder:
 
 
 def table(recorder: Recorder, name: str = "ci-runner-release") -> Any:
-    values = recorder.one(":Release", name).plain["values"]
-    return tomllib.loads(values["runners"]["config"])["runners"][0]
+    return recorder.one(":Release", name).runner
 
 
 def test_the_shared_daemon_uses_the_mirror_and_may_reach_it() -> None:
@@ -136,7 +134,7 @@ def test_the_cache_stays_in_the_prefix_of_the_bucket() -> None:
 def test_large_objects_go_by_a_role_of_their_own() -> None:
     recorder = made(cache={"backend": "s3", "s3": {**S3, "enable_large_objects": True}})
     role = table(recorder)["cache"]["s3"]["RoleARN"]
-    annotations = recorder.one(":Release").plain["values"]["serviceAccount"]["annotations"]
+    annotations = recorder.one(":Release").values["serviceAccount"]["annotations"]
     assert role != annotations["eks.amazonaws.com/role-arn"]
     assert len(recorder.of_type("iam/role:Role")) == 2
 
