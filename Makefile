@@ -3,7 +3,7 @@ VENV := .cache/venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 # Ends a command when make is killed, as Ctrl-C does.
-WITH_MAKE := setpriv --pdeathsig TERM
+WITH_MAKE := $(and $(shell command -v setpriv),setpriv --pdeathsig TERM)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
@@ -18,13 +18,13 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt requirements.lock componen
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed (PYTHON=... names another)" >&2; exit 1; }
 	@echo "setting up the Python environment (about a minute, once)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(WITH_MAKE) $(PYTHON) -m venv $(VENV)
+	@$(WITH_MAKE) $(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
 setup: $(VENV)/.ready ## Make the Python environment
 
-# Environments of their own: each is made anew when what it installs changes.
+# Each of these environments is updated when its list of packages changes.
 define environment
 .cache/$(1)-venv/.ready: $(2)
 	@echo "setting up $(3)"
@@ -109,7 +109,7 @@ check: lint types test ## Everything that needs no cluster
 preview: previewable setup ## Preview a stack on your cluster: make preview STACK=dev
 	pulumi preview --stack $(STACK)
 
-# What is missing is said before anything is installed.
+# Says what is missing before anything is installed.
 previewable:
 	@test -n "$(STACK)" || { echo "error: name the stack: make preview STACK=dev" >&2; exit 1; }
 	@test -f stacks/Pulumi.$(STACK).yaml || { echo "error: there is no stacks/Pulumi.$(STACK).yaml" >&2; exit 1; }

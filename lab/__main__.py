@@ -13,19 +13,21 @@ from lab.paths import KUBECONFIG, STATE
 
 
 def _up() -> None:
-    from lab import up
+    from lab import process, up
 
-    up.up()
+    with process.alone():
+        up.up()
 
 
 def _down() -> None:
-    from lab import cluster
+    from lab import cluster, process
 
-    if not STATE.exists():
-        say("nothing is running")
-        return
-    cluster.down()
-    say("stopped; what was built stays in the cache for the next time")
+    with process.alone():
+        if not STATE.exists():
+            say("nothing is running")
+            return
+        cluster.down()
+        say("stopped; what was built stays in the cache for the next time")
 
 
 def _status() -> None:
@@ -105,5 +107,5 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # Without a word of what an interrupted program of Pulumi's has left, which the SDK prints.
+    # The SDK would print what an interrupted program has left.
     os._exit(code)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from lab import certificates as certs
 from lab import enforcer, images, packages, process
 from lab.console import LabError, step
-from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, KUBECONFIG, STATE, replace
+from lab.paths import BIN, CONTAINERD_SOCKET, DEBIAN, KUBECONFIG, LOGS, STATE, replace
 from lab.toolchain import tool
 
 NODE = "lab"
@@ -32,6 +33,9 @@ _ADDRESSES = STATE / "cni" / "ipam"
 _CGROUPS = Path("/sys/fs/cgroup")
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of pods and Services: they are on this machine, so no proxy is asked for them."""
+
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 SERVERS = (*CONTROL_PLANE, "containerd", "kubelet", "kube-proxy", enforcer.NAME)
 
@@ -43,7 +47,7 @@ _FIXED = (
     "/var/log/containers",
     "/run/containerd",
 )
-"""Where upstream's components write whatever they are told."""
+"""Where upstream's components write, whatever their options are."""
 
 
 def _remember_what_is_there() -> None:
@@ -96,7 +100,7 @@ def _ip_output(*arguments: str) -> str:
 
 def _interface() -> None:
     """Make the address of the node: on the machine alone, reachable from pods."""
-    # What is there is refused, and stays.
+    # `ip` refuses to make what is there already.
     _ip("link", "add", INTERFACE, "type", "bridge")
     _ip("addr", "add", f"{NODE_IP}/32", "dev", INTERFACE)
     _ip("link", "set", INTERFACE, "up")
@@ -315,7 +319,13 @@ def kubectl(*arguments: str, stdin: str | bytes | None = None) -> str:
         LabError: the command failed; with what it said.
     """
     result = subprocess.run(
-        [str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}", f"--cache-dir={CACHED}", *arguments],
+        [
+            *process.BOUND,
+            BIN / "kubectl",
+            f"--kubeconfig={KUBECONFIG}",
+            f"--cache-dir={CACHED}",
+            *arguments,
+        ],
         input=stdin.encode() if isinstance(stdin, str) else stdin,
         capture_output=True,
         check=False,
@@ -610,7 +620,7 @@ def down() -> None:
         # It came no further than its builds: interfaces and cgroups of these names are another's.
         shutil.rmtree(STATE, ignore_errors=True)
         return
-    ours = process.pid("kube-proxy") is not None or (STATE / "pids/kube-proxy").exists()
+    ours = (LOGS / "kube-proxy.log").exists()
     with step("stopping Kubernetes"):
         process.stop("kubelet")
         _stop_containers()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import re
 import runpy
 import secrets
@@ -190,11 +189,16 @@ def recover(stack: auto.Stack, project: str) -> None:
     Args:
         stack: The stack; its state is in a directory.
         project: Name of the project.
+
+    Raises:
+        LabError: another update runs.
     """
     state = Path(stack.workspace.env_vars["PULUMI_BACKEND_URL"].removeprefix("file://"), ".pulumi")
     folder = state / f"locks/organization/{project}/{stack.name}"
     locks = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    if locks and not any(map(_runs, locks)):
+    for lock in filter(_runs, locks):
+        raise LabError(f"another update of the stack runs (pid {lock['pid']}): wait for its end")
+    if locks:
         stack.cancel()
         say(f"  cancelled the update of a process that is gone (pid {locks[0]['pid']})")
     file = state / f"stacks/{project}/{stack.name}.json"
@@ -207,9 +211,7 @@ def recover(stack: auto.Stack, project: str) -> None:
 
 
 def _runs(lock: dict[str, Any]) -> bool:
-    """Tell whether the update that made a lock may still run: of another machine, nobody knows."""
-    if lock["hostname"] != platform.node():
-        return True
+    """Tell whether the update that made a lock still runs. The lab's state is on this machine."""
     try:
         return Path(f"/proc/{lock['pid']}/comm").read_text().strip() == "pulumi"
     except OSError:

@@ -420,7 +420,14 @@ def ctr(*arguments: str, check: bool = True) -> str:
     Raises:
         LabError: it failed, unless `check` is off.
     """
-    command = [str(packages.binary("ctr")), "-a", str(CONTAINERD_SOCKET), "-n", "k8s.io"]
+    command = [
+        *process.BOUND,
+        str(packages.binary("ctr")),
+        "-a",
+        str(CONTAINERD_SOCKET),
+        "-n",
+        "k8s.io",
+    ]
     result = subprocess.run(
         [*command, *arguments],
         env=packages.environment(),

@@ -15,7 +15,6 @@ SERVERS = [
     "containerd",
     "runc",
     "containernetworking-plugins",
-    "conntrack",
     "nftables",
 ]
 LIBRARIES = [
@@ -23,8 +22,6 @@ LIBRARIES = [
     "libnftables1",
     "libnftnl11",
     "libmnl0",
-    "libnfnetlink0",
-    "libnetfilter-conntrack3",
     "libjansson4",
     "libedit2",
     "libbsd0",
@@ -53,11 +50,13 @@ def ensure() -> None:
     for needed in ("apt-get", "dpkg-deb"):
         if shutil.which(needed) is None:
             raise LabError(
-                f"{needed} is missing: the lab needs Debian 12 or a system like it; on another "
-                "one, point KUBECONFIG at a cluster of your own"
+                f"{needed} is missing: the lab needs Debian 12 or a system like it; elsewhere, run "
+                "'pulumi up --stack dev' on a cluster of yours (README, \"Use it on your cluster\")"
             )
     downloads = DEBIAN / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
+    # An interrupted download may have left half of an archive.
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir(parents=True)
     with step(f"downloading {len(wanted)} Debian packages"):
         try:
             _run(["apt-get", "download", "-q", *wanted], downloads)

@@ -1,14 +1,16 @@
-"""Servers in the background, output in files, stopped by pid; and commands that end with us."""
+"""Servers in the background, commands that end with their caller, and one command at a time."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from lab.console import LabError
-from lab.paths import LOGS, STATE, replace
+from lab.console import LabError, say
+from lab.paths import CACHE, LOGS, STATE, replace
 
 BOUND = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: the kernel kills it when the thread that started it ends."""
@@ -21,6 +23,25 @@ def bound(*command: str | Path) -> list[str]:
     """
     namespace = ("unshare", "--pid", "--fork", "--kill-child") if os.geteuid() == 0 else ()
     return [*BOUND, *namespace, *map(str, command)]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other command changes the lab, and keep others waiting inside."""
+    path = CACHE / "lab.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The kernel gives the lock back when this process ends, however it ends.
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say(f"waiting for another command of the lab to end (pid {file.read() or 'unknown'})")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def _pid_file(name: str) -> Path:

@@ -64,9 +64,8 @@ def _objects() -> list[dict[str, Any]]:
 
 
 def _request(method: str, url: str, data: Any = None, **headers: str) -> HTTPResponse:
-    # The address is that of a pod on this machine.
     request = urllib.request.Request(url, data=data, method=method, headers=headers)
-    response: HTTPResponse = urllib.request.urlopen(request, timeout=120)
+    response: HTTPResponse = cluster.OPENER.open(request, timeout=120)
     return response
 
 

@@ -145,7 +145,7 @@ def _installed_pulumi() -> str | None:
 
 def module_file(folder: str, module: str, path: str) -> Path:
     """Return a file of a module of which a part is built, as its author has it."""
-    command = ["go", "mod", "download", "-json", module]
+    command = [*process.BOUND, "go", "mod", "download", "-json", module]
     found = subprocess.run(
         command, cwd=ROOT / "lab/tools" / folder, capture_output=True, text=True, check=True
     )
@@ -191,7 +191,8 @@ def _build(module: str, parts: Sequence[Part], remaining: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     # A build that fails or is killed leaves the old programs.
     built = BIN / f".new-{module}"
-    built.mkdir(exist_ok=True)
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
     packages = [part.package for part in parts]
     start = time.monotonic()
     with (
@@ -233,7 +234,7 @@ def _build(module: str, parts: Sequence[Part], remaining: int) -> None:
             (BIN / link).unlink(missing_ok=True)
             (BIN / link).symlink_to(part.name)
         _stamp(part).write_text(fingerprint(part))
-    built.rmdir()
+    shutil.rmtree(built)
     say(f"  built {names}: {time.monotonic() - start:.0f} s")
 
 

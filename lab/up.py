@@ -85,7 +85,7 @@ def _refuse_another_cluster() -> None:
     if given and Path(given).resolve() != KUBECONFIG:
         raise LabError(
             f"KUBECONFIG is {given}: the lab would not use that cluster. To deploy there, run "
-            "'pulumi up --stack dev' (README, \"Point it at your cluster\"); for the lab, unset it"
+            "'pulumi up --stack dev' (README, \"Use it on your cluster\"); for the lab, unset it"
         )
 
 
@@ -115,7 +115,7 @@ def up() -> None:
 
 
 def recover_releases(namespace: str) -> None:
-    """Forget revisions that an update left half made: Helm would wait for them for ever."""
+    """Delete revisions that a killed update left half made: Helm would refuse each later update."""
     states = "pending-install,pending-upgrade,pending-rollback"
     selector = f"owner=helm,status in ({states})"
     cluster.kubectl("-n", namespace, "delete", "secret", "-l", selector)

@@ -1,7 +1,7 @@
 """GitLab Runner's own judgement of the configurations that tests render.
 
 `tests.harness.deploy` records every config.toml template. `gitlab-runner lint` then checks all of
-them: their syntax, the runner's schema, and keys that the runner does not know.
+them, with the keys that registration adds: the runner's schema, and keys that it does not know.
 """
 
 import hashlib

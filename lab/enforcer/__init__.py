@@ -23,7 +23,7 @@ KINDS = {
     "namespaces": "/api/v1/namespaces",
     "networkpolicies": "/apis/networking.k8s.io/v1/networkpolicies",
 }
-"""What decides, with its path in the API."""
+"""The kinds of objects from which the rules are made, with their paths in the API."""
 APPLIED = STATE / "networkpolicies.json"
 """The resource version of every object behind the rules in force, by kind and uid."""
 _SETTLED = 30
@@ -48,7 +48,7 @@ def nft(*arguments: str, stdin: str | None = None) -> str:
         LabError: it refused; with what it said.
     """
     result = subprocess.run(
-        [str(packages.binary("nft")), *arguments],
+        [*process.BOUND, packages.binary("nft"), *arguments],
         env=packages.environment(),
         input=stdin,
         capture_output=True,

@@ -157,10 +157,6 @@ def _address() -> str:
     return f"http://{host}:{_PORT}"
 
 
-# The address is one of this machine: no proxy is asked for it.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
 def _call(method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
     """Return the answer of the stand-in, which may be away for a while."""
     data = None if body is None else json.dumps(body).encode()
@@ -169,7 +165,7 @@ def _call(method: str, path: str, body: Mapping[str, Any] | None = None) -> byte
         headers = {"Authorization": f"Bearer {_admin_token()}"}
         request = urllib.request.Request(f"{_address()}/lab/{path}", data, headers, method=method)
         try:
-            with _opener.open(request, timeout=60) as response:
+            with cluster.OPENER.open(request, timeout=60) as response:
                 answer: bytes = response.read()
                 return answer
         except HTTPError as error:

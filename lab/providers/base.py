@@ -8,8 +8,8 @@ from importlib import metadata
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, empty_pb2, json_format, struct_pb2
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from google.protobuf import empty_pb2, json_format, struct_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What the engine sends in a preview for a value that is not known yet."""
@@ -21,21 +21,12 @@ class Failure(Exception):
     """An operation failed; the message is for the user and carries no secret."""
 
 
-class InitFailure(Failure):
-    """An object was made but did not become ready: the engine keeps it in the state."""
-
-    def __init__(self, message: str, identity: str, outputs: Properties) -> None:
-        super().__init__(message)
-        self.identity, self.outputs = identity, outputs
-
-
 @dataclass
 class Change:
     """What a diff found: paths by what they ask for."""
 
     updates: list[str] = field(default_factory=list)
     replaces: list[str] = field(default_factory=list)
-    delete_first: bool = False
 
     @classmethod
     def of(cls, paths: list[str], replaces: Callable[[str], bool]) -> "Change":
@@ -48,11 +39,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Call:
-    """What an operation knows beside the properties."""
+    """What an operation concerns: a resource, in an update or in a preview."""
 
     urn: str
     preview: bool = False
-    timeout: float = 0
 
     @property
     def name(self) -> str:
@@ -93,15 +83,6 @@ class Resource:
 
     def delete(self, call: Call, identity: str, outputs: Properties) -> None:
         """Delete the resource; no error when it is gone."""
-
-
-def has_unknown(value: Any) -> bool:
-    """Tell whether anything in a value is not known yet."""
-    if isinstance(value, dict):
-        return any(has_unknown(item) for item in value.values())
-    if isinstance(value, list):
-        return any(has_unknown(item) for item in value)
-    return bool(value == UNKNOWN)
 
 
 def changed_paths(old: Any, new: Any, path: str = "") -> list[str]:
@@ -163,20 +144,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def _fail(self, context: grpc.ServicerContext, error: Exception) -> None:
         message = str(error)
-        if isinstance(error, InitFailure):
-            detail = any_pb2.Any()
-            detail.Pack(
-                provider_pb2.ErrorResourceInitFailed(
-                    id=error.identity, properties=_write(error.outputs), reasons=[message]
-                )
-            )
-            status = status_pb2.Status(
-                code=grpc.StatusCode.UNKNOWN.value[0], message=message, details=[detail]
-            )
-            context.set_trailing_metadata(
-                (("grpc-status-details-bin", status.SerializeToString()),)
-            )
-        elif not isinstance(error, Failure):
+        if not isinstance(error, Failure):
             traceback.print_exc()
         context.abort(grpc.StatusCode.UNKNOWN, message)
 
@@ -245,7 +213,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             changes=response.DIFF_SOME if detailed else response.DIFF_NONE,
             replaces=change.replaces,
             diffs=[*change.updates, *change.replaces],
-            deleteBeforeReplace=change.delete_first,
             detailedDiff=detailed,
             hasDetailedDiff=True,
         )
@@ -254,7 +221,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         with self._reported(context):
             identity, outputs = resource.create(
-                Call(request.urn, request.preview, request.timeout), _read(request.properties)
+                Call(request.urn, request.preview), _read(request.properties)
             )
         return provider_pb2.CreateResponse(id=identity, properties=_write(outputs))
 
@@ -275,7 +242,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         with self._reported(context):
             outputs = resource.update(
-                Call(request.urn, request.preview, request.timeout),
+                Call(request.urn, request.preview),
                 request.id,
                 _read(request.olds),
                 _read(request.news),
@@ -285,7 +252,5 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: D102
         resource = self._resource(request.urn, context)
         with self._reported(context):
-            resource.delete(
-                Call(request.urn, timeout=request.timeout), request.id, _read(request.properties)
-            )
+            resource.delete(Call(request.urn), request.id, _read(request.properties))
         return empty_pb2.Empty()

@@ -63,7 +63,7 @@ def still_serves() -> bool:
 
 
 def test_certificates_are_renewed_while_jobs_run(select: Select) -> None:
-    """F7: the daemon waits for a build, jobs that start meanwhile wait for it, and none fails."""
+    """The daemon waits for a build, jobs that start meanwhile wait for it, and none fails."""
     assert Started(build(0)).end().succeeded
     before = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]
     settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]

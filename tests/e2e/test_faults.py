@@ -1,7 +1,7 @@
 """What breaks, on the lab: a job or an update fails with a clear word, and nothing is lost.
 
-Each test's docstring says what is expected; F numbers are those of docs/faults.md. Each leaves the
-platform as it found it.
+Each test's docstring says what is expected, as docs/faults.md does. Each leaves the platform as it
+found it.
 """
 
 import datetime as dt
@@ -50,6 +50,21 @@ def select() -> Select:
     needs_lab()
     environment = engine.environment()
     return lambda changes=None: up.select(environment, changes)
+
+
+def volume(namespace: str) -> str:
+    """Return the volume of the one claim in a namespace, which must have it."""
+    (claim,) = get("pvc", namespace)["items"]
+    assert claim["status"]["phase"] == "Bound"
+    name: str = claim["spec"]["volumeName"]
+    return name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def volumes() -> dict[str, str]:
+    """Return the volumes as they are before the first fault."""
+    needs_lab()
+    return {namespace: volume(namespace) for namespace in (CACHE, DOCKER)}
 
 
 @pytest.fixture
@@ -127,7 +142,7 @@ def cached(execute: Execute, name: str) -> Result:
 
 
 def test_the_daemon_is_killed_in_a_build(execute: Execute) -> None:
-    """F4: the job fails and says why; the next finds the layers that were done."""
+    """The job fails and says why; the next finds the layers that were done."""
     dockerfile = f"{BASE}\nRUN echo done > /done\nARG SLOW=0\nRUN echo slow-step && sleep $SLOW\n"
     files = {"Dockerfile": dockerfile.encode()}
     seen = threading.Event()
@@ -154,7 +169,7 @@ def test_the_daemon_is_killed_in_a_build(execute: Execute) -> None:
 
 
 def test_the_store_is_down(execute: Execute) -> None:
-    """F1: jobs go on without their cache, and say so; afterwards it is all there again."""
+    """Jobs go on without their cache, and say so; afterwards it is all there again."""
     assert cached(execute, "down").saved == {entry("down").key: True}
     name = "gitlab-runner-cache-minio"
     scale(CACHE, "statefulset", name, 0)
@@ -179,7 +194,7 @@ def volume_of(namespace: str) -> Path:
 
 
 def test_the_stores_volume_is_lost(select: Select, execute: Execute) -> None:
-    """F2, F3: jobs go on, though the store does not know the runner's user any more; running the
+    """Jobs go on, though the store does not know the runner's user any more; running the
     bootstrap again makes bucket, policy and user anew.
     """
     name = "gitlab-runner-cache-minio"
@@ -220,7 +235,7 @@ def small_volume(select: Select) -> Iterator[None]:
 
 
 def test_the_daemons_volume_is_full(small_volume: None, execute: Execute) -> None:
-    """F5: a build says so; the daemon starts on the full volume; with room, builds work again."""
+    """A build says so; the daemon starts on the full volume; with room, builds work again."""
     files = {"Dockerfile": b"FROM scratch\nCOPY big /\n"}
     big = "head -c 200M /dev/urandom > big"
     result = execute(f"{big} && docker build --progress plain .", files=files)
@@ -287,7 +302,7 @@ def issued(stack: auto.Stack, folder: Path, valid_until: dt.datetime) -> tuple[P
 
 
 def test_a_clients_certificate_has_expired(select: Select, tmp_path: Path) -> None:
-    """F6: the daemon refuses it; the same certificate with time left is taken."""
+    """The daemon refuses it; the same certificate with time left is taken."""
     now = dt.datetime.now(dt.UTC)
     fresh = issued(select(), tmp_path / "fresh", now + dt.timedelta(hours=1))
     assert docker_version(client_context(tmp_path, *fresh)) == 200
@@ -316,7 +331,7 @@ def rolls_once(namespace: str, kind: str, name: str) -> Iterator[None]:
 
 
 def test_certificates_are_rotated(select: Select, execute: Execute) -> None:
-    """F7: one update, the daemon's pod rolls once, its layers stay, the next job works."""
+    """One update, the daemon's pod rolls once, its layers stay, the next job works."""
     files = {"Dockerfile": f"{BASE}\nRUN echo rotation > /rotation\n".encode()}
     build = "docker build --progress plain ."
     assert execute(build, files=files).succeeded
@@ -417,7 +432,7 @@ def test_the_api_server_restarts_in_an_update_and_in_a_job(select: Select) -> No
 
 
 def test_a_namespace_of_somebody_else_is_not_taken_over(select: Select) -> None:
-    """F13: the preview names it, and the namespace stays as it was."""
+    """The preview names it, and the namespace stays as it was."""
     theirs = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fault"}}
     cluster.apply(theirs)
     try:
@@ -431,7 +446,7 @@ def test_a_namespace_of_somebody_else_is_not_taken_over(select: Select) -> None:
 
 
 def test_a_field_of_somebody_else_is_not_changed(select: Select, tmp_path: Path) -> None:
-    """F13: the update stops, and names the object and the field."""
+    """The update stops, and names the object and the field."""
     metadata = {"name": "fault", "namespace": "default"}
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
 
@@ -452,7 +467,7 @@ def test_a_field_of_somebody_else_is_not_changed(select: Select, tmp_path: Path)
 
 
 def test_a_job_that_fails_in_an_update_fails_it(select: Select, tmp_path: Path) -> None:
-    """F15: the update says which Job, and why."""
+    """The update says which Job, and why."""
     image = images.reference("minio")
 
     def program() -> None:
@@ -505,7 +520,7 @@ def held(select: Select) -> Iterator[tuple[int, threading.Thread, list[Exception
 
 
 def test_two_updates_at_once(select: Select, held: Any) -> None:
-    """F16: the second is refused as long as the first runs; the first goes through."""
+    """The second is refused as long as the first runs; the first goes through."""
     number, thread, errors = held
     os.kill(number, signal.SIGSTOP)
     try:
@@ -520,7 +535,7 @@ def test_two_updates_at_once(select: Select, held: Any) -> None:
 
 
 def test_the_engine_is_killed_in_an_update(select: Select, held: Any) -> None:
-    """F12: the stack stays locked until it is told otherwise; then an update puts all right."""
+    """The stack stays locked until it is told otherwise; then an update puts all right."""
     number, thread, errors = held
     os.kill(number, signal.SIGKILL)
     thread.join(300)
@@ -536,11 +551,9 @@ def test_the_engine_is_killed_in_an_update(select: Select, held: Any) -> None:
     select().up()
 
 
-def test_nothing_was_lost(select: Select) -> None:
+def test_nothing_was_lost(select: Select, volumes: dict[str, str]) -> None:
     """After all of it an update has nothing to do, and each volume is the one it was."""
     assert set(changed(select().up())) == {"same"}
-    for namespace in (CACHE, DOCKER):
-        (claim,) = get("pvc", namespace)["items"]
-        assert claim["status"]["phase"] == "Bound"
+    assert {namespace: volume(namespace) for namespace in volumes} == volumes
     mounts = subprocess.run(["mount"], capture_output=True, text=True, check=True).stdout
     assert "fault" not in mounts

@@ -189,6 +189,7 @@ def make_up(tmp_path: Path) -> Iterator[Callable[[bool], Command]]:
     ("moment", "kill"),
     [
         ("tools", "Ctrl-C"),
+        ("cluster", "kill -9 python"),
         ("starting Kubernetes", "kill make"),
         ("pulumi up ...", "Ctrl-C"),
         ("pulumi up ...", "kill -9 python"),

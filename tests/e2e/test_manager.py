@@ -122,7 +122,7 @@ def secrets() -> list[str]:
 
 
 def test_a_manager_that_is_replaced_waits_for_its_jobs() -> None:
-    """F9: the new one takes jobs meanwhile."""
+    """The new one takes jobs meanwhile."""
     with Held(NAME) as held:
         old = the_pod(RUNNER, "deployment", NAME)["metadata"]["name"]
         cluster.kubectl("-n", RUNNER, "delete", "pod", old, "--wait=false")
@@ -138,7 +138,7 @@ def test_a_manager_that_is_replaced_waits_for_its_jobs() -> None:
 
 
 def test_a_manager_that_is_killed_leaves_its_jobs() -> None:
-    """F9: it takes new jobs; the pod of the old one ends at the job's timeout, and stays."""
+    """It takes new jobs; the pod of the old one ends at the job's timeout, and stays."""
     registry = Variable("DOCKER_AUTH_CONFIG", '{"auths": {"registry.invalid": {"auth": "dTpw"}}}')
     with Held(NAME, timeout_seconds=60, variables=(registry,)) as lost:
         kill(RUNNER, "deployment", NAME)

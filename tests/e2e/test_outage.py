@@ -37,7 +37,7 @@ def without_gitlab(address: str) -> Iterator[None]:
 
 
 def test_gitlab_is_unreachable_for_ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """F11: the manager stays up and its jobs go on; all of them is reported when GitLab is back."""
+    """The manager stays up and its jobs go on; all of them is reported when GitLab is back."""
     with (
         runners.deployed(NAME, tmp_path_factory.mktemp(NAME)),
         Held(NAME, 1800) as goes_on,

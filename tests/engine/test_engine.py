@@ -1,4 +1,6 @@
-"""The real engine with the stand-in providers: what users of the components rely on."""
+"""The real engine, with providers that only keep what they get: what users of the components rely
+on.
+"""
 
 from collections.abc import Callable
 from typing import Any

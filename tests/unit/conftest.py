@@ -8,6 +8,7 @@ import pytest
 
 from lab import packages
 from lab.console import LabError
+from tests.required import missing
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         binary = shutil.which("busybox") or packages.binary("busybox")
     except LabError:
-        pytest.skip("there is no busybox (make up downloads it)")
+        missing("there is no busybox (make up downloads it)")
     folder = tmp_path_factory.mktemp("busybox")
     subprocess.run([binary, "--install", "-s", folder], check=True)
     return folder

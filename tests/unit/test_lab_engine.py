@@ -2,8 +2,9 @@
 
 import json
 import os
-import platform
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab import engine, paths, process
+from lab.console import LabError
 
 
 @pytest.fixture
@@ -20,10 +22,10 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "pulumi/.pulumi"
 
 
-def lock(state: Path, pid: int, hostname: str) -> Path:
+def lock(state: Path, pid: int) -> Path:
     path = state / "locks/organization/project/local/one.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"pid": pid, "hostname": hostname, "username": "root"}))
+    path.write_text(json.dumps({"pid": pid, "hostname": "lab", "username": "root"}))
     return path
 
 
@@ -59,7 +61,7 @@ def test_a_lock_whose_process_is_gone_is_removed(
 ) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    path = lock(state, gone.pid, platform.node())
+    path = lock(state, gone.pid)
     recover(Stack(state))
     assert not path.exists()
     assert f"cancelled the update of a process that is gone (pid {gone.pid})" in (
@@ -68,14 +70,12 @@ def test_a_lock_whose_process_is_gone_is_removed(
 
 
 def test_the_pid_of_another_program_is_no_update(state: Path) -> None:
-    path = lock(state, os.getpid(), platform.node())
+    path = lock(state, os.getpid())
     recover(Stack(state))
     assert not path.exists()
 
 
-def test_a_lock_of_a_running_update_stays(
-    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_lock_of_a_running_update_stays(state: Path, tmp_path: Path) -> None:
     program = tmp_path / "bin/pulumi"
     program.parent.mkdir()
     program.symlink_to("/bin/sleep")
@@ -84,19 +84,13 @@ def test_a_lock_of_a_running_update_stays(
         # The kernel names the process a moment after its start.
         while Path(f"/proc/{running.pid}/comm").read_text() != "pulumi\n":
             time.sleep(0.01)
-        path = lock(state, running.pid, platform.node())
-        recover(Stack(state))
+        path = lock(state, running.pid)
+        with pytest.raises(LabError, match=rf"another update .* runs \(pid {running.pid}\)"):
+            recover(Stack(state))
         assert path.exists()
-        assert capsys.readouterr().out == ""
     finally:
         running.kill()
         running.wait()
-
-
-def test_a_lock_of_another_machine_stays(state: Path) -> None:
-    path = lock(state, 1, f"not-{platform.node()}")
-    recover(Stack(state))
-    assert path.exists()
 
 
 def test_operations_that_were_cut_off_are_forgotten(
@@ -182,3 +176,36 @@ def test_a_command_ends_with_the_process_that_started_it() -> None:
     parent.kill()
     parent.wait()
     process.wait_for("the end of both", lambda: sleeping() == 0, 20)
+
+
+HOLD = "from lab import process\nwith process.alone():\n    print('held', flush=True)\n    input()"
+
+
+def test_a_command_waits_for_the_one_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "CACHE", tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        cwd=paths.ROOT,
+        env={**os.environ, "LAB_CACHE": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as first:
+        assert first.stdout
+        assert first.stdout.readline() == b"held\n"
+
+        def second() -> None:
+            with process.alone():
+                print("held by the second", flush=True)
+
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        said = ""
+        while f"waiting for another command of the lab to end (pid {first.pid})" not in said:
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        assert waiting.is_alive()
+        first.kill()
+        waiting.join()
+    assert "held by the second" in capsys.readouterr().out

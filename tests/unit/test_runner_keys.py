@@ -1,11 +1,13 @@
 """The keys of config.toml that the package knows are the pinned runner's own."""
 
 import json
+import re
 import subprocess
 from typing import Any
 
 from gitlab_runner_k8s import pins
 
+from lab import toolchain
 from lab.paths import BIN, ROOT
 from tests import required
 
@@ -18,6 +20,18 @@ def _committed() -> Any:
 
 def test_the_keys_are_those_of_the_pinned_runner() -> None:
     assert _committed()["runner"] == pins.RUNNER_VERSION
+
+
+def test_the_runner_of_the_lab_has_the_pinned_version() -> None:
+    """The linker writes the version into the program, so the program itself cannot tell."""
+    modules = (ROOT / "lab/tools/core/go.mod").read_text()
+    (commit,) = re.findall(r"^\tgitlab\.com/gitlab-org/gitlab-runner \S+-(\w{12})$", modules, re.M)
+    revision = toolchain._VARIABLES["core"]["gitlab.com/gitlab-org/gitlab-runner/common.REVISION"]
+    assert commit.startswith(revision)
+    if not (BIN / "gitlab-runner").exists():
+        required.missing("gitlab-runner is not built (make up)")
+    version = toolchain.module_file("core", "gitlab.com/gitlab-org/gitlab-runner", "VERSION")
+    assert version.read_text().strip() == pins.RUNNER_VERSION
 
 
 def test_the_keys_are_those_that_the_runner_decodes() -> None:

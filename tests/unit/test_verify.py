@@ -67,7 +67,7 @@ def test_a_warm_second_build_is_what_is_wanted() -> None:
     ("cold", "warm", "has_archive", "text"),
     [
         (dataclasses.replace(GOOD, reused=1), WARM, True, "was not cold"),
-        (GOOD, dataclasses.replace(WARM, reused=0), True, "reused no layers"),
+        (GOOD, dataclasses.replace(WARM, reused=3), True, "reused 3 steps of the first: 4 were"),
         (dataclasses.replace(GOOD, cache_saved=False), WARM, True, "is not in the bucket"),
         (GOOD, WARM, False, "is not in the bucket"),
         (GOOD, dataclasses.replace(WARM, cache_restored=False), True, "did not get the cache"),
