@@ -30,7 +30,7 @@ SIGNS = (
     (plan.Cell("1g", "compiled", "registry", "nothing"), "shared", "nothing"),
     (plan.Cell("1g", "compiled", "registry", "nothing"), "limit", "nothing"),
 )
-"""What must be slower than which other way in which situation, on any machine."""
+"""Pairs of a slow cell and a way in a situation that is faster, on any machine."""
 
 
 def signs(data: Data) -> list[str]:
@@ -46,8 +46,8 @@ def signs(data: Data) -> list[str]:
 
 
 def committed(mode: plan.Mode) -> Data:
-    """Return the raw data of docs/; the full run's until the README's is measured."""
-    return Data.read(RAW[mode] if RAW[mode].exists() else RAW["full"])
+    """Return the raw data of docs/."""
+    return Data.read(RAW[mode])
 
 
 def _is_whole(data: Data, mode: plan.Mode) -> bool:

@@ -262,7 +262,7 @@ NETWORKS = (
 )
 
 Mode = Literal["full", "jobs", "quick"]
-MINUTES: dict[Mode, int] = {"full": 240, "jobs": 40, "quick": 6}
+MINUTES: dict[Mode, int] = {"full": 240, "jobs": 60, "quick": 6}
 """About what a run takes on two cores."""
 FULL_GB = 40
 """Disk that a full run takes."""

@@ -522,7 +522,7 @@ def _paths(data: Data) -> str:
             f"{socket:.3f} s over the daemon's socket. TLS adds {_more_seconds(tls - socket)}: a "
             f"handshake for each of a build's several connections. The Service's name adds "
             f"{_more_seconds(service - tls)}. A job's build takes longer because of its pod: it "
-            f"calls `docker` for the first time, and its output goes through GitLab Runner.\n\n"
+            f"calls `docker` for the first time, and its output goes through the runner.\n\n"
         )
     return texts
 
