@@ -24,6 +24,7 @@ from gitlab_runner_k8s.validation.messages import (
     camel,
     is_model,
     secret_fields,
+    spelled,
     validate,
 )
 from gitlab_runner_k8s.validation.rules.kubernetes import TolerationSettings
@@ -33,27 +34,27 @@ NAME = "gitlab-runner"
 """Name of the platform. It never changes, because volumes depend on it."""
 FOLDER = Path(__file__).parent
 _TEXTS = {"gitlabUrl", "tokenSecretName", "runnerToken"}
-# Settings whose values have keys that are not settings. These keys stay unchanged.
-_FREE = set[str]()
-# Settings whose values have names as keys, which stay unchanged, and settings below each name.
-_NAMED = set[str]()
 
 
-def _find_maps(model: type[Settings]) -> None:
+def _maps(model: type[Settings]) -> Iterator[tuple[str, bool]]:
+    """Return the settings whose values have the user's own keys, which stay unchanged.
+
+    With each, whether there are settings below such a key.
+    """
     for name, field in model.model_fields.items():
         for kind in alternatives(field.annotation):
             arguments = get_args(kind)
             inside = alternatives(arguments[-1]) if arguments else [kind]
             models = [inner for inner in inside if is_model(inner)]
             if get_origin(kind) is dict:
-                (_NAMED if models else _FREE).add(name)
+                yield name, bool(models)
             elif TolerationSettings in models:  # they have the keys of Kubernetes
-                _FREE.add(name)
+                yield name, False
             for inner in models:
-                _find_maps(inner)
+                yield from _maps(inner)
 
 
-_find_maps(RunnerPlatformSettings)
+_MAPS = dict(_maps(RunnerPlatformSettings))
 
 
 def _snake(name: str) -> str:
@@ -71,13 +72,13 @@ def _with_snake_case(value: Any, path: str, problems: list[str]) -> Any:
         name, place = _snake(str(key)), f"{path}.{key}" if path else str(key)
         if camel(name) != key:
             problems.append(f"{place}: unknown key; did you mean '{camel(name)}'?")
-        elif name in _NAMED and isinstance(item, Mapping):
+        elif _MAPS.get(name) and isinstance(item, Mapping):
             renamed[name] = {
                 entry: _with_snake_case(inner, f"{place}.{entry}", problems)
                 for entry, inner in item.items()
             }
         else:
-            renamed[name] = item if name in _FREE else _with_snake_case(item, place, problems)
+            renamed[name] = item if name in _MAPS else _with_snake_case(item, place, problems)
     return renamed
 
 
@@ -132,7 +133,7 @@ def _secrets(args: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
         place = f"{path}{camel(name)}"
         if isinstance(value, dict) and set(value) != {"secure"}:
             # A fleet or a zone may have the name of a secret.
-            if name not in _FREE:
+            if _MAPS.get(name) is not False:
                 yield from _secrets(value, f"{place}.")
         elif name in secret_fields() and value is not None:
             yield place, args, name
@@ -200,7 +201,7 @@ def parse(
             problems.append(f"{key}: {_not_secret(parents, name)}")
             (_map_at(values, parents) or {}).pop(name, None)  # so that no message shows it
     args = _with_snake_case(values, "", problems)
-    problems += platform_name_problems(NAME, args)
+    problems += [spelled(problem, camel) for problem in platform_name_problems(NAME, args)]
     for _, parent, name in list(_secrets(args)):
         if isinstance(parent[name], str):  # nothing else is valid
             parent[name] = pulumi.Output.secret(parent[name])

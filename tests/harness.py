@@ -10,41 +10,40 @@ from typing import Any
 from unittest import mock
 
 import pulumi
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from pulumi.runtime import resource
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
-from pulumi.runtime.proto import source_pb2
+from pulumi.runtime.proto import resource_pb2, source_pb2
 
 from tests import lint
 
 SECRET = "4dabf18193072939515e22adb298388d"
 
 
-class _Mocks(Mocks):
-    """Fills in what the providers compute."""
+class _NoMocks(Mocks):
+    """What the SDK asks for beside the mock engine, which answers everything itself."""
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        state = dict(args.inputs)
-        computed = {
-            "random:index/randomPassword:RandomPassword": {"result": f"secret-{args.name}"},
-            "random:index/randomId:RandomId": {"hex": f"hex-{args.name}"},
-            "tls:index/privateKey:PrivateKey": {"privateKeyPem": f"key-{args.name}"},
-            "tls:index/certRequest:CertRequest": {"certRequestPem": f"csr-{args.name}"},
-            "tls:index/selfSignedCert:SelfSignedCert": {"certPem": f"cert-{args.name}"},
-            "tls:index/locallySignedCert:LocallySignedCert": {"certPem": f"cert-{args.name}"},
-            "aws:s3/bucket:Bucket": {"bucket": args.name, "arn": f"arn:aws:s3:::{args.name}"},
-            "aws:iam/role:Role": {"arn": f"arn:aws:iam::123456789012:role/{args.name}"},
-            "aws:iam/accessKey:AccessKey": {"secret": f"secret-{args.name}"},
-        }
-        state = {**computed.get(args.typ, {}), **state}
-        if args.typ.startswith("kubernetes:") and "metadata" in state:
-            state["metadata"] = {"name": f"{args.name}-auto", **state["metadata"]}
-        if args.typ.startswith("aws:iam"):
-            state.setdefault("name", args.name)
-        return f"{args.name}-id", state
+        raise AssertionError(f"the recorder answers: {args.name}")
 
     def call(self, args: MockCallArgs) -> Any:
         raise AssertionError(f"the components call no functions: {args.token}")
+
+
+def _computed(kind: str, name: str) -> dict[str, Any]:
+    """Return the outputs that a provider computes."""
+    known = {
+        "random:index/randomPassword:RandomPassword": {"result": f"secret-{name}"},
+        "random:index/randomId:RandomId": {"hex": f"hex-{name}"},
+        "tls:index/privateKey:PrivateKey": {"privateKeyPem": f"key-{name}"},
+        "tls:index/certRequest:CertRequest": {"certRequestPem": f"csr-{name}"},
+        "tls:index/selfSignedCert:SelfSignedCert": {"certPem": f"cert-{name}"},
+        "tls:index/locallySignedCert:LocallySignedCert": {"certPem": f"cert-{name}"},
+        "aws:s3/bucket:Bucket": {"bucket": name, "arn": f"arn:aws:s3:::{name}"},
+        "aws:iam/role:Role": {"arn": f"arn:aws:iam::123456789012:role/{name}"},
+        "aws:iam/accessKey:AccessKey": {"secret": f"secret-{name}"},
+    }.get(kind, {})
+    return {**({"name": name} if kind.startswith("aws:iam") else {}), **known}
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Recorder(MockMonitor):
     """A mock engine that keeps what it was sent."""
 
     def __init__(self) -> None:
-        super().__init__(_Mocks())
+        super().__init__(_NoMocks())
         self.registrations: list[Registration] = []
         self.outputs: dict[str, dict[str, Any]] = {}
 
@@ -113,7 +112,15 @@ class Recorder(MockMonitor):
         self.registrations.append(
             Registration(request.type, request.name, request.parent, inputs, request)
         )
-        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        urn = self.make_urn(request.parent, request.type, request.name)
+        state = struct_pb2.Struct()
+        state.update(_computed(request.type, request.name))
+        state.MergeFrom(request.object)
+        if request.type.startswith("kubernetes:") and "metadata" in inputs:
+            metadata = state.fields["metadata"].struct_value
+            if "name" not in metadata:
+                metadata.update({"name": f"{request.name}-auto"})
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=state)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         assert request.urn not in self.outputs, f"{request.urn} registers its outputs twice"
@@ -150,7 +157,7 @@ def deploy(program: Callable[[], object], *, preview: bool = False) -> Recorder:
     """Run a program to its end; errors in it, and in `apply`, are raised."""
     recorder = Recorder()
     pulumi.runtime.set_mocks(
-        _Mocks(), project="gitlab-runner-k8s", stack="test", preview=preview, monitor=recorder
+        _NoMocks(), project="gitlab-runner-k8s", stack="test", preview=preview, monitor=recorder
     )
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]

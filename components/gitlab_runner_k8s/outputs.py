@@ -46,7 +46,7 @@ def known(value: Any) -> Any:
     state = asyncio.ensure_future(
         asyncio.gather(value.future(), value.is_known(), value.is_secret())
     )
-    # Not cancelled, which would cancel the Output too: its error is the Output's own.
+    # Do not cancel the future, which would cancel the Output. Pulumi itself reports its error.
     state.add_done_callback(lambda done: done.cancelled() or done.exception())
     for _ in range(_TURNS):
         if state.done():

@@ -38,7 +38,7 @@ class PluginProvider(ComponentProvider):
         component = self._component_defs.get(resource_type.rpartition(":")[2])
         properties = component.inputs if component else {}
         if paths := [*self._whole_outputs(inputs, properties)]:
-            reason = "must be an object whose properties may be outputs or secrets, not itself one"
+            reason = "must be a plain object; only its properties may be outputs or secrets"
             raise pulumi.InputPropertiesError(
                 f"{name}: {'; '.join(f'{path}: {reason}' for path in paths)}",
                 [{"property_path": path, "reason": reason} for path in paths],

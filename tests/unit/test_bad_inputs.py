@@ -1046,7 +1046,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
     *[
         (RegistryMirror, {"remote_url": url}, problem)
         for url, problem in (
-            ("registry-1.docker.io", "remote_url: must be an https:// URL"),
+            ("registry-1.docker.io", "remote_url: must be an https:// or http:// URL"),
             ("https://user:word@registry.example.com", "remote_url: must not contain credentials"),
             ("http://registry.example.com", "remote_url must be https"),
             ("https://registry.example.com/v2", "remote_url must be the root of a registry"),
@@ -1204,7 +1204,8 @@ def test_names_are_judged_with_what_is_added_to_them() -> None:
     zones: Any = {"z" * 20: {"docker_daemon": DAEMON}, "y" * 20: {}}
     error = refused(lambda: RunnerPlatform("p" * 38, {**GOOD, "zones": zones}))  # type: ignore[typeddict-item]
     (problem,) = error.problems
-    assert f"the name '{'p' * 38}-{'z' * 20}-docker-rootless'" in problem
+    path = f"zones.{'z' * 20}.docker_daemon"
+    assert problem.startswith(f"{path}: its name '{'p' * 38}-{'z' * 20}-docker-rootless'")
     assert deploy(lambda: RunnerPlatform("p" * 38, GOOD)).registrations  # type: ignore[arg-type]
     assert refused(lambda: RunnerPlatform("p" * 39, GOOD))  # type: ignore[arg-type]
 
@@ -1373,7 +1374,7 @@ def arguments(wrong: Mapping[str, Any]) -> dict[str, Any]:
 def as_file(value: Any, name: str = "") -> Any:
     """Return arguments as a stack's file has them."""
     if isinstance(value, Mapping):
-        own = name in settings._FREE or name in settings._NAMED
+        own = name in settings._MAPS
         return {(key if own else camel(key)): as_file(item, key) for key, item in value.items()}
     return value
 
@@ -1462,7 +1463,8 @@ def test_the_name_leaves_room_for_the_rootless_daemons_pods() -> None:
         ":StatefulSet", f"{'a' * 36}-docker-daemon"
     )
     problems = refused(lambda: RunnerPlatform("a" * 37, args)).problems
-    assert problems[0].startswith(f"the name '{'a' * 37}-docker-rootless' must be")
+    name = f"{'a' * 37}-docker-rootless"
+    assert problems[0].startswith(f"docker_daemon: its name '{name}' must be")
 
 
 def test_a_wrong_item_hides_no_valid_one() -> None:

@@ -8,11 +8,14 @@ import json
 import runpy
 from typing import Any
 
+import pulumi
 import pytest
+import yaml
 from gitlab_runner_k8s import RunnerPlatform
+from gitlab_runner_k8s.plugin import PluginProvider
 
 from tests.harness import Recorder, deploy, without_secrets
-from tests.stackfiles import ENVIRONMENTS, arguments, tokens
+from tests.stackfiles import NAMES, arguments, tokens
 from tests.unit.test_examples import CONFIG, EXAMPLES, ROOT
 
 RECORDED = ROOT / "tests/golden/objects"
@@ -56,7 +59,20 @@ def test_an_example_declares_its_objects(name: str, monkeypatch: pytest.MonkeyPa
     compare(name, deploy(lambda: runpy.run_path(program)))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_yaml_example_declares_its_objects() -> None:
+    """The example in TypeScript runs in tests/engine alone: there is no Node.js here."""
+    program = yaml.safe_load((ROOT / "examples/yaml/Pulumi.yaml").read_text())
+    ((name, resource),) = program["resources"].items()
+    package, component = resource["type"].split(":")
+    inputs = resource["properties"] | {"runnerToken": pulumi.Output.secret(fixed_token(0))}
+    provider = PluginProvider()
+    compare(
+        "yaml",
+        deploy(lambda: provider.construct(name, f"{package}:index:{component}", inputs)),
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stack_declares_its_objects(name: str) -> None:
     secrets = {key: fixed_token(number) for number, key in enumerate(tokens(name))}
     args = arguments(name, secrets)

@@ -172,8 +172,8 @@ def test_a_job_whose_daemon_was_taken_away_takes_the_first(
     assert ended.stdout.splitlines()[-1] == HOST
     assert ended.stderr.splitlines() == [
         "WARNING: the shared daemon has not answered for 1 s: no such host",
-        "taking the first of the 2 daemons, which has none of this project's layers: "
-        "what is built now starts cold",
+        "using the first of the 2 daemons, which has no layers of this project: "
+        "this build starts cold",
     ]
     assert asked(tmp_path) == [f"{OTHER}\n", f"{HOST}\n"]
     assert (tmp_path / "env").read_text() == f"{kind.upper()}_HOST={HOST}\n"
@@ -348,8 +348,8 @@ def test_an_alert_counts_them() -> None:
     assert several["expr"].startswith("(count(count by (pod) (up{")
     assert several["expr"].endswith("== 1)) or vector(0)) < 3")
     assert several["annotations"]["summary"].startswith("One of the 3 shared docker daemons ")
-    assert "Only the projects on it" in several["annotations"]["description"]
-    assert "get pods tells which" in several["annotations"]["description"]
+    assert "Jobs of the projects on this daemon wait" in several["annotations"]["description"]
+    assert "get pods" in several["annotations"]["description"]
 
 
 def test_a_runner_alone_can_be_told_of_several() -> None:

@@ -1,1 +1,1 @@
-"""The distributed cache: a store in the cluster, a bucket on AWS, or an existing store."""
+"""The distributed cache, the store for the `cache:` of jobs: in the cluster, on AWS or existing."""

@@ -11,7 +11,7 @@ from ..kubernetes import workloads
 from ..meta import type_token
 from ..outputs import digest
 from ..runner.config_toml import cache_toml
-from ..runner.connections import RunnerCacheSettings
+from ..runner.connections import CacheType, RunnerCacheSettings, S3LocationSettings
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import name_problems
 from .settings import (
@@ -54,37 +54,33 @@ class ExternalCache(pulumi.ComponentResource):
         super().__init__(type_token("ExternalCache"), name, {}, opts)
         store = settings.s3 or settings.gcs or settings.azure
         assert store is not None  # the settings require a store
-        cache, keys = _store_arguments(store)
-        annotations, labels = _identity(store)
-        cache |= {"path": settings.path}
-        if settings.max_archive_size:
-            cache["max_archive_size"] = settings.max_archive_size
+        keys = _keys(store)
         self.credentials_secret_name = None
         self.credentials_checksum = None
         if store.credentials_secret_name is not None:
             self.credentials_secret_name = pulumi.Output.from_input(store.credentials_secret_name)
         elif keys:
             self._secret(name, settings.runner_namespace, keys)
-        if self.credentials_secret_name is not None:
-            cache["credentials_secret_name"] = self.credentials_secret_name
-        if self.credentials_checksum is not None:
-            cache["credentials_checksum"] = self.credentials_checksum
-        self._cache: Any = cache
-        self._annotations, self._labels = annotations, labels
-        self.bucket = pulumi.Output.from_input(cache["bucket"])
-        values: Any = annotations
-        self.service_account_annotations = pulumi.Output.from_input(values)
-        self.manager_pod_labels = pulumi.Output.from_input(labels)
-        self.config_toml = pulumi.Output.from_input(
-            cache_toml(RunnerCacheSettings.model_construct(**cache))
+        self._cache = RunnerCacheSettings.model_construct(
+            **_location(store),
+            path=settings.path,
+            max_archive_size=settings.max_archive_size,
+            credentials_secret_name=self.credentials_secret_name,
+            credentials_checksum=self.credentials_checksum,
         )
+        self._annotations, self._labels = _identity(store)
+        self.bucket = pulumi.Output.from_input(self._cache.bucket)
+        values: Any = self._annotations
+        self.service_account_annotations = pulumi.Output.from_input(values)
+        self.manager_pod_labels = pulumi.Output.from_input(self._labels)
+        self.config_toml = pulumi.Output.from_input(cache_toml(self._cache))
         outputs = {key: getattr(self, key) for key in ExternalCache.__annotations__}
         self.register_outputs({key: value for key, value in outputs.items() if value is not None})
 
     @property
     def runner_cache(self) -> RunnerCacheArgs:
         """The argument `cache` of `GitLabRunner` (Python only)."""
-        cache: RunnerCacheArgs = self._cache
+        cache: RunnerCacheArgs = self._cache.as_args()
         return cache
 
     @property
@@ -119,24 +115,32 @@ class ExternalCache(pulumi.ComponentResource):
 _Store = ExternalS3Settings | ExternalGcsSettings | ExternalAzureSettings
 
 
-def _store_arguments(store: _Store) -> tuple[dict[str, Any], dict[str, pulumi.Input[str]]]:
-    """Return a store's `RunnerCacheArgs`, and the data of its Secret with the chart's keys."""
+def _location(store: _Store) -> dict[str, Any]:
+    """Return where a store is, as fields of `RunnerCacheSettings`."""
     if isinstance(store, ExternalS3Settings):
-        names = ("region", "server_address", "insecure", "role_arn", "kms_key_arn")
-        options = {name: getattr(store, name) for name in names if getattr(store, name) is not None}
+        location = {name: getattr(store, name) for name in S3LocationSettings.model_fields}
+        return {"type": CacheType.S3, "bucket": store.bucket, **location}
+    if isinstance(store, ExternalGcsSettings):
+        return {"type": CacheType.GCS, "bucket": store.bucket}
+    return {
+        "type": CacheType.AZURE,
+        "bucket": store.container,
+        "account_name": store.account_name,
+        "storage_domain": store.storage_domain,
+    }
+
+
+def _keys(store: _Store) -> dict[str, pulumi.Input[str]]:
+    """Return the data of a store's Secret, with the keys that the chart reads."""
+    if isinstance(store, ExternalS3Settings):
         keys = {"accesskey": store.access_key, "secretkey": store.secret_key}
-        cache = {"type": "s3", "bucket": store.bucket, **options}
     elif isinstance(store, ExternalGcsSettings):
         keys = {"gcs-application-credentials-file": store.service_account_key}
-        cache = {"type": "gcs", "bucket": store.bucket}
+    elif store.account_key is not None:
+        keys = {"azure-account-key": store.account_key, "azure-account-name": store.account_name}
     else:
-        keys = {"azure-account-key": store.account_key}
-        if store.account_key is not None:
-            keys["azure-account-name"] = store.account_name
-        cache = {"type": "azure", "bucket": store.container, "account_name": store.account_name}
-        if store.storage_domain is not None:
-            cache["storage_domain"] = store.storage_domain
-    return cache, {key: value for key, value in keys.items() if value is not None}
+        keys = {}
+    return {key: value for key, value in keys.items() if value is not None}
 
 
 def _identity(store: _Store) -> tuple[dict[str, pulumi.Input[str]], dict[str, str]]:

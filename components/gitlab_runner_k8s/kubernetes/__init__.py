@@ -1,1 +1,1 @@
-"""Kubernetes objects that several components declare in the same way."""
+"""What several components declare in the same way: workloads, network policies, certificates."""

@@ -1,4 +1,7 @@
-"""Certificates for mutual TLS: an authority, and leaf certificates with a single use each."""
+"""Certificates for mutual TLS: an authority, and leaf certificates with a single use each.
+
+An update renews them: nothing does that between updates.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Settings of every pod: compute resources."""
+"""Settings of several components: the resources of a pod, and DNS of the cluster."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,1 +1,1 @@
-"""The registry mirror."""
+"""The registry mirror, a pull-through cache of Docker Hub in the cluster."""

@@ -59,7 +59,7 @@ def _runner_alerts(job: str, namespace: str) -> list[Object]:
             f'max {by} (up{{job="{job}"}}) == 1 unless {answered}',
             "critical",
             5,
-            "{{ $labels.pod }} has had no good answer of GitLab for 10 minutes",
+            "{{ $labels.pod }} has got no successful response from GitLab for 10 minutes",
             "New jobs do not start. Either GitLab, DNS or the network in between is down, or "
             f"GitLab refuses the token: {logs} says which. A refused token (401, 403) needs a new "
             "one: make a runner in GitLab and set runnerToken.",
@@ -90,8 +90,9 @@ def _runner_alerts(job: str, namespace: str) -> list[Object]:
             "warning",
             15,
             "One job in ten waited {{ $value | humanizeDuration }} or longer for {{ $labels.pod }}",
-            "Raise `concurrent` where it is reached, else `request_concurrency`; projects may also "
-            "have more jobs with these tags than any one runner takes.",
+            "If the runner runs `concurrent` jobs, raise `concurrent`. If it does not, raise "
+            "`request_concurrency`. If one runner cannot take all jobs with these tags, add a "
+            "fleet.",
         ),
         _alert(
             "GitLabRunnerSystemFailures",
@@ -122,7 +123,7 @@ def _store_alerts(job: str, namespace: str) -> list[Object]:
             f"sum by (namespace, pod) (increase({minio}[10m]) or increase({seaweedfs}[10m])) > 0",
             "warning",
             10,
-            "The cache's store {{ $labels.pod }} fails requests of its own fault",
+            "The cache's store {{ $labels.pod }} answers requests with errors of its own (5xx)",
             "Mostly a full volume or a slow disk: look at the volume's usage and at "
             f"kubectl -n {namespace} logs {{{{ $labels.pod }}}}.",
         ),
@@ -134,9 +135,9 @@ def _docker_alerts(job: str, namespace: str, replicas: int) -> list[Object]:
     if replicas > 1:
         daemon = f"One of the {replicas} shared docker daemons"
         harm = (
-            "Only the projects on it notice: their jobs wait for it and then build on the first "
-            f"daemon, cold; they fail if it is the first. kubectl -n {namespace} get pods tells "
-            "which it is, and each job's log which one its project has."
+            "Jobs of the projects on this daemon wait for it, then build on the first daemon, "
+            "cold. If it is the first daemon, they fail. To find it, run kubectl -n "
+            f"{namespace} get pods; the log of each job names the daemon of its project."
         )
     return [
         _down(

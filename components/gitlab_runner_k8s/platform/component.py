@@ -97,6 +97,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         self.job_namespace = pulumi.Output.from_input(settings.namespaces.jobs)
         self.cache_backend = pulumi.Output.from_input(settings.cache.backend.value)
 
+        # Every other part is in a namespace. The runners take what the parts before them return.
         self._ready = [self._namespace(namespace) for namespace in self._plan.namespaces]
         for part, namespace in self._plan.denied_namespaces.items():
             net.policy(
@@ -240,7 +241,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         self._identity["service_account_annotations"] |= external.identity_annotations
         self._identity["manager_pod_labels"] |= external.identity_labels
         cache: Any = external.runner_cache
-        return RunnerCacheSettings.model_construct(**cache)
+        return RunnerCacheSettings.model_validate(cache)
 
     def _mirror(self) -> RunnerMirrorSettings | None:
         """Declare the registry mirror, and return the runners' settings for it."""

@@ -32,18 +32,18 @@ def platform_name_problems(name: Any, args: Any) -> list[str]:
         name: The platform's name.
         args: Its arguments, not validated yet.
     """
-    zones = [(zone_prefix(name, zone), args["zones"][zone]) for zone in keys_of(args, "zones")]
-    daemons = [
-        f"{prefix}-{kind}"
-        for prefix, zone in [(name, args), *zones]
+    # The cache has the shortest limit of all parts whose names contain only the platform's name.
+    found = name_problems(MAXIMUM_STORE_NAME - len("-cache"), name)
+    for fleet in keys_of(args, "fleets"):
+        found += name_problems(_RELEASE_NAME, release_name(name, fleet), f"fleets.{fleet}")
+    zones = {f"zones.{zone}.": (zone, args["zones"][zone]) for zone in keys_of(args, "zones")}
+    for path, (zone, settings) in {"": (DEFAULT_ZONE, args), **zones}.items():
         # `SharedDockerDaemon` appends -rootless to the name of its pod.
-        for kind in ("docker-rootless", "buildkit")
-        if isinstance(zone, Mapping) and zone.get(f"{kind.partition('-')[0]}_daemon") is not None
-    ]
-    releases = [release_name(name, fleet) for fleet in keys_of(args, "fleets")]
-    return [
-        # Of the parts that are named after the platform alone, the cache has the shortest limit.
-        *name_problems(MAXIMUM_STORE_NAME - len("-cache"), name),
-        *name_problems(_RELEASE_NAME, *releases),
-        *name_problems(STATEFUL_SET_NAME, *daemons),
-    ]
+        for daemon, suffix in (
+            ("docker_daemon", "docker-rootless"),
+            ("buildkit_daemon", "buildkit"),
+        ):
+            if isinstance(settings, Mapping) and settings.get(daemon) is not None:
+                derived = f"{zone_prefix(name, zone)}-{suffix}"
+                found += name_problems(STATEFUL_SET_NAME, derived, f"{path}{daemon}")
+    return found

@@ -23,12 +23,11 @@ from ..runner.settings import (
     TokenSettings,
     replicas_conflicts,
     shared_daemon_conflicts,
-    url_problems,
 )
 from ..validation.base import Choice, Settings
-from ..validation.messages import problems
+from ..validation.rules.gitlab import GitLabUrl
 from ..validation.rules.kubernetes import Name, OwnNamespace, ShortName
-from ..validation.rules.network import Cidr, ServerUrl
+from ..validation.rules.network import Cidr
 
 DEFAULT_ZONE = "default"
 
@@ -166,7 +165,7 @@ class FleetSettings(TokenSettings):
 class RunnerPlatformSettings(TokenSettings):
     """Arguments of `RunnerPlatform`."""
 
-    gitlab_url: ServerUrl
+    gitlab_url: GitLabUrl
     """URL of GitLab, `https://…`."""
     runner: RunnerSettings = RunnerSettings()
     """Settings of the runner and its jobs. With `fleets`, these are the settings that all fleets
@@ -222,16 +221,13 @@ class RunnerPlatformSettings(TokenSettings):
 
     def fleet_runner(self, fleet: FleetSettings) -> RunnerSettings:
         """Return the settings of a fleet's runner. They override those of the platform."""
-        return RunnerSettings.model_construct(**self._joined(fleet))
-
-    def _joined(self, fleet: FleetSettings) -> dict[str, Any]:
-        return {**self.runner.given(), **fleet.runner.given()}
+        return RunnerSettings.model_construct(**self.runner.given() | fleet.runner.given())
 
     def _replicas(self, zone: str) -> int:
         return max((daemon.replicas for daemon in self.zone_daemons(zone) if daemon), default=0)
 
     def _conflicts(self) -> Iterator[str]:
-        yield from url_problems(self.gitlab_url, self.network.allow_insecure_gitlab_url)
+        yield from self.network.url_conflicts(self.gitlab_url)
         store = self.cache.minio
         if store and store.engine == "seaweedfs" and not self.network.enable_policies:
             yield (
@@ -291,13 +287,13 @@ class RunnerPlatformSettings(TokenSettings):
             names = ", ".join([DEFAULT_ZONE, *self.zones])
             yield f"{path}.zone: there is no zone '{fleet.zone}'; known zones: {names}"
             return
-        wrong = problems(RunnerSettings, self._joined(fleet))
-        yield from (
-            f"{path}.runner, merged with the platform's runner: {problem}" for problem in wrong
-        )
-        if wrong:
-            return
         runner = self.fleet_runner(fleet)
+        if conflicts := runner.conflicts():
+            yield from (
+                f"{path}.runner, merged with the platform's runner: {conflict}"
+                for conflict in conflicts
+            )
+            return
         docker, _ = self.zone_daemons(fleet.zone)
         if docker:
             yield from shared_daemon_conflicts(runner, f"{path}.runner.")

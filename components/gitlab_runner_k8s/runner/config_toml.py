@@ -383,8 +383,8 @@ replicas={replicas}
     if [ -n "${kind}_suffix" ] && ! wait_for_daemon {kind} WARNING; then
         {kind}_suffix=
         export {variable}={head}{tail}
-        echo "taking the first of the {replicas} daemons, which has none of this project's" \\
-            "layers: what is built now starts cold" >&2
+        echo "using the first of the {replicas} daemons, which has no layers of this project:" \\
+            "this build starts cold" >&2
     fi
 """
     export = f"""\

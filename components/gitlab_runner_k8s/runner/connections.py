@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from typing import Annotated
+from urllib.parse import urlsplit
 
+import pulumi
 from pydantic import Field
 
 from ..validation.base import Choice, Settings
@@ -41,6 +43,15 @@ class GitLabConnectionSettings(Settings):
     """TCP port of the GitLab pods, from 1 to 65535. Set it if GitLab runs in this cluster and its
     pods listen on another port than its Service: NetworkPolicies see the port of the pods. Default:
     the port of `gitlab_url`."""
+
+    def url_conflicts(self, gitlab_url: pulumi.Input[str]) -> Iterator[str]:
+        """Return the problem of the scheme of GitLab's URL."""
+        is_http = isinstance(gitlab_url, str) and urlsplit(gitlab_url).scheme == "http"
+        if is_http and not self.allow_insecure_gitlab_url:
+            yield (
+                f"gitlab_url must be https, got '{gitlab_url}'; use https, or set "
+                "allow_insecure_gitlab_url (the runner's token is then sent unencrypted)"
+            )
 
 
 class CacheType(Choice):

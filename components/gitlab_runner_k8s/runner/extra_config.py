@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from ..secrets import has_secret, is_secret_name
 from ..validation.base import rule
 from ..validation.messages import problems
+from ..validation.rules.gitlab import gitlab_url
 from ..validation.rules.images import ImageReference
 from ..validation.rules.kubernetes import PlainName, quantity
-from ..validation.rules.network import Port, server_url
+from ..validation.rules.network import Port
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
 _DURATION = r"0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|ns))+"
@@ -61,7 +62,7 @@ Amount = Annotated[int, Field(ge=0)]
 
 
 _RULES: dict[str, Any] = {
-    "clone_url": Annotated[str, rule(server_url)],
+    "clone_url": Annotated[str, rule(gitlab_url)],
     "dns_policy": Literal["", "none", "default", "cluster-first", "cluster-first-with-host-net"],
     "image_pull_secrets": list[PlainName],
     "medium": Annotated[str, Field(pattern=r"^(|Memory|HugePages.*)$")],

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-import pulumi
 from pydantic import Field
 
 from .. import pins
@@ -18,6 +16,7 @@ from ..validation.rules.gitlab import (
     ChartVersion,
     EnvironmentName,
     FeatureFlag,
+    GitLabUrl,
     RunnerToken,
     Tag,
 )
@@ -36,10 +35,7 @@ from ..validation.rules.kubernetes import (
     TaintEffect,
     Toleration,
 )
-from ..validation.rules.network import (
-    Cidr,
-    ServerUrl,
-)
+from ..validation.rules.network import Cidr
 from .connections import (
     GitLabConnectionSettings,
     RunnerBuildKitSettings,
@@ -329,7 +325,7 @@ class GitLabRunnerSettings(
 ):
     """Arguments of `GitLabRunner`."""
 
-    gitlab_url: ServerUrl
+    gitlab_url: GitLabUrl
     """URL of GitLab, `https://…`."""
     namespace: Namespace = "gitlab-runner"
     """Existing namespace of the runner itself."""
@@ -362,7 +358,7 @@ class GitLabRunnerSettings(
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
         yield from self.token_problems()
-        yield from url_problems(self.gitlab_url, self.allow_insecure_gitlab_url)
+        yield from self.url_conflicts(self.gitlab_url)
         if self.docker:
             yield from shared_daemon_conflicts(self)
         for daemon in (self.docker, self.buildkit):
@@ -402,13 +398,4 @@ def replicas_conflicts(runner: RunnerSettings, replicas: int, path: str = "") ->
             f"{path}extra_config must not set a shell other than bash or sh if there are "
             f"{replicas} daemons, because a shell script selects the daemon of a job; remove it, "
             "or set replicas to 1"
-        )
-
-
-def url_problems(url: pulumi.Input[str], insecure: bool) -> Iterator[str]:
-    """Return the problem of the scheme of GitLab's URL."""
-    if isinstance(url, str) and urlsplit(url).scheme == "http" and not insecure:
-        yield (
-            f"gitlab_url must be https, got '{url}'; use https, or set allow_insecure_gitlab_url "
-            "(the runner's token is then sent unencrypted)"
         )

@@ -1,1 +1,1 @@
-"""Validation of settings: rules by subject, and one message with every problem."""
+"""Validation: `messages.validate` makes settings of arguments, or one error with all problems."""

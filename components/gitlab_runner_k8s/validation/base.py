@@ -1,4 +1,4 @@
-"""The base of all settings: closed models, rules for their fields, and Outputs as values."""
+"""The base class of all settings, and how a field gets its rule or accepts Outputs."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,8 +64,12 @@ class Settings(BaseModel):
         """Return these settings as arguments of a component, which does not validate them again."""
         return self
 
-    def _conflicts(self) -> Iterator[str]:
+    def conflicts(self) -> list[str]:
         """Return the problems between fields that are each valid by themselves."""
+        return list(_with_known(self)._conflicts())
+
+    def _conflicts(self) -> Iterator[str]:
+        # The rules of a class: they read every Output with a known value as that value.
         yield from ()
 
     @model_validator(mode="wrap")
@@ -74,7 +78,7 @@ class Settings(BaseModel):
         if isinstance(value, Settings):  # it was validated when it was created
             return handler(value)
         settings = handler(value)
-        problems = list(_with_known(settings)._conflicts())
+        problems = settings.conflicts()
         if isinstance(value, Reported):
             problems = [problem for problem in problems if problem not in value.problems]
         if problems:
@@ -95,7 +99,7 @@ def _with_known(value: Any) -> Any:
 
 
 def _item(value: Any) -> Any:
-    # In a map or a list, unlike in a field, an Output of nothing is no missing value.
+    # An Output of None leaves a field unset. In a map or a list it is a value.
     plain = _with_known(value)
     return value if plain is None else plain
 

@@ -302,7 +302,7 @@ def _hidden(
     # Maps and lists with an invalid item. Without the item they may look empty, but they are not.
     wrong = {error["loc"][:-1] for error in errors if not _fields_at(model, error["loc"][:-1])}
     for _ in range(8):  # each level of the arguments may hide problems of the level above
-        # From the end: what is taken out of a list moves what is behind it.
+        # Start at the end: removing an item of a list moves the items after it.
         for error in reversed(errors):
             reason = error.get("ctx", {}).get("error")
             if isinstance(reason, Problems) and isinstance(error["input"], Mapping):

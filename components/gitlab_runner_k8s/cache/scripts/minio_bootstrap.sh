@@ -1,4 +1,4 @@
-# Makes the bucket, its lifecycle and the scoped users. Can be run any number of times.
+# Creates the bucket, its lifecycle rules and the users. It can be run any number of times.
 set -eu
 
 scheme="${STORE_URL%%://*}"
@@ -28,11 +28,11 @@ done
 
 # scoped_user ACCESS_KEY SECRET_KEY POLICY FILE
 scoped_user() {
-    # The keys go in by standard input: arguments are visible to every process of the node. What
-    # mc says holds the access key, which has no place in a log.
+    # Keys are read from standard input, because every process on the node can see arguments. The
+    # output of mc contains the access key, which must not get into a log.
     printf '%s\n%s\n' "$1" "$2" | mc admin user add store > /dev/null
     mc admin policy create store "$3" "$4"
-    # Attaching twice is an error, so look first.
+    # Attaching a policy twice is an error.
     if ! mc admin user info store "$1" | grep -q "$3"; then
         mc admin policy attach store "$3" --user "$1" > /dev/null
     fi
@@ -47,7 +47,7 @@ if [ -f /secrets/metrics-accesskey ]; then
     scoped_user "$metrics_access_key" "$metrics_secret_key" metrics /config/metrics-policy.json
 fi
 
-# The user can do what the runner does.
+# Check that the user can do what the runner does.
 echo ok | mc pipe --quiet "runner/$BUCKET/.bootstrap" > /dev/null
 mc rm --quiet "runner/$BUCKET/.bootstrap" > /dev/null
 echo "bucket $BUCKET is ready for the runner"

@@ -1,5 +1,5 @@
-# Waits until the runner's user can do in the bucket what the runner does. The server makes the
-# bucket itself, each time it starts.
+# Waits until the runner's user can do in the bucket what the runner does. The server creates the
+# bucket itself after each start.
 set -eu
 
 read -r access_key < /secrets/accesskey
@@ -10,7 +10,7 @@ if [ -f /secrets/ca.crt ]; then
 fi
 
 request() {
-    # The keys go in by standard input: arguments are visible to every process of the node.
+    # Keys are read from standard input, because every process on the node can see arguments.
     printf 'user = "%s:%s"\n%s\n' "$access_key" "$secret_key" "$authority" |
         curl --config - --silent --show-error --fail --output /dev/null --max-time 10 \
             --aws-sigv4 aws:amz:us-east-1:s3 "$@"

@@ -1,14 +1,14 @@
-# Keeps the daemon from being stopped for as long as a client, such as a build, is connected.
+# Delays the stop of the daemon while a client, such as a build, is connected.
 # Usage: PORT SECONDS
 set -eu
 
 port=$(printf '%04X' "$1")
 left=$2
 
-# To the container's log: what a hook itself says, nobody sees.
+# Writes to the container's log, because Kubernetes discards the output of a hook.
 say() { { echo "drain: $*" > /proc/1/fd/2; } 2> /dev/null || true; }
 
-# Counts the established (01) connections to the port, but for those of the daemon's own probe.
+# Counts the established (01) connections to the port, without those of the daemon's own probe.
 clients() {
     cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | awk -v port="$port" '
         $4 == "01" {
@@ -25,7 +25,7 @@ quiet=0 said=
 while [ "$left" -gt 0 ]; do
     connected=$(clients)
     if [ "$connected" -eq 0 ]; then
-        # A client between two calls is not connected for a moment: look twice.
+        # Look twice, because a client is not connected between two calls.
         quiet=$((quiet + 1))
         if [ "$quiet" -eq 2 ]; then
             say "no client is connected"

@@ -1,10 +1,10 @@
-# Removes what jobs leave at the daemon and its own clean-up of the build cache does not reach.
-# Images go by their date of creation (nothing tells their last use): that of a base image is long
-# ago, and removing it each time would have it pulled again. So they stay while there is room.
-# Never: the build cache, named volumes, and whatever a container uses that runs.
+# Removes what jobs leave on the daemon, other than the build cache, which the daemon limits itself.
 # Usage: DIRECTORY HOURS PERCENT [SECONDS]
-# Once, or every SECONDS: what is older than HOURS, and images where DIRECTORY's volume is fuller
-# than PERCENT. The client has the daemon's address and certificates from its environment.
+# Runs once, or every SECONDS. It removes objects that are older than HOURS, and unused images if the
+# volume of DIRECTORY is fuller than PERCENT. Docker knows when an image was created, not when it was
+# used: base images look old on the day of their pull, so images stay while there is room.
+# It never removes the build cache, named volumes, or anything that a running container uses.
+# The client gets the daemon's address and certificates from its environment.
 set -eu
 
 directory=$1 hours=$2 limit=$3 every=${4-}
@@ -12,7 +12,7 @@ directory=$1 hours=$2 limit=$3 every=${4-}
 fullness() { df -Pk "$directory" | awk 'NR == 2 { print $5 + 0 }'; }
 last() { printf "%s\n" "$1" | tail -n 1; }
 
-# Adds to `said` what there was of a kind: its size, or, where the client tells none, its number.
+# Appends to `said` the size that was freed, or the number of objects if docker prints no size.
 prune() {
     what=$1 kind=$2
     shift 2
@@ -35,9 +35,9 @@ round() {
     said="prune: the volume is $(fullness)% full"
     prune "stopped containers" container --filter "until=${hours}h"
     prune networks network --filter "until=${hours}h"
-    # Anonymous ones that no container has, stopped or not; an age this cannot be given.
+    # Only volumes that no container has, running or stopped. `volume prune` has no filter by age.
     prune "anonymous volumes" volume
-    # By age as well: a job may run what it built by its id.
+    # By age too, because a job may run what it built by its id.
     prune "untagged images" image --filter "until=${hours}h"
     if [ "$(fullness)" -gt "$limit" ]; then
         prune "unused images" image --all --filter "until=${hours}h"
@@ -51,7 +51,7 @@ if [ -z "$every" ]; then
     round
     exit
 fi
-# A shell waits for what runs in the foreground before it heeds a signal.
+# A shell handles a signal only after the command in its foreground has ended.
 trap 'exit 0' TERM INT
 while true; do
     round &

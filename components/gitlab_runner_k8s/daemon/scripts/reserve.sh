@@ -1,5 +1,5 @@
-# Lets the daemon start on a full volume: some room is set aside, and given up when there is none.
-# The daemon's own clean-up then makes room, and the next start sets some aside again.
+# Reserves some space on the volume, and frees it if the volume is full, so that the daemon can
+# start. The daemon then makes room itself, and its next start reserves the space again.
 # Usage: DIRECTORY
 set -eu
 
@@ -9,7 +9,7 @@ available() { df -Pk "$1" | awk 'NR == 2 { print $4 }'; }
 size=$(df -Pk "$1" | awk 'NR == 2 { size = int($2 / 100); print (size > 1048576 ? 1048576 : size) }')
 
 if [ "$(available "$1")" -lt "$size" ]; then
-    echo "the volume is full: giving up the room set aside"
+    echo "the volume is full: freeing the space that was reserved"
     rm -f "$reserve"
 elif [ ! -e "$reserve" ]; then
     dd if=/dev/zero of="$reserve.new" bs=1024 count="$size" 2> /dev/null

@@ -1,10 +1,10 @@
-# Prints what the daemon of a project has behind the name of the first: nothing, or -1, -2...
-# Jump consistent hash (Lamping and Veach, 2014): the same daemon each time, and one daemon more
-# takes its share of projects over while all others stay where their layers are.
+# Prints the suffix of the daemon of a project: nothing for the first daemon, then -1, -2 and so on.
+# Jump consistent hash (Lamping and Veach, 2014): a project always gets the same daemon. A new
+# daemon takes its share of the projects. The others stay where their layers are.
 key=${CI_PROJECT_ID:-}
-# What no shell could read as this number, octal or too large, is none.
+# Shells differ in how they read an id that looks octal, or that is too large: it counts as 0.
 case $key in ("" | *[!0-9]* | 0?* | ????????????????*) key=0 ;; esac
-# A shell that calculates with 32 bits would choose another one than its fellows: the first.
+# A shell with 32-bit arithmetic computes another hash, so it takes the first daemon.
 [ $((1 << 31)) -gt 0 ] 2> /dev/null || replicas=0
 number=0 next=0
 while [ "$next" -lt "$replicas" ]; do

@@ -1,10 +1,10 @@
-# Waits for the shared daemon of a kind, docker or buildkit, for some seconds.
-# A job whose image has no client of it has nothing to wait for.
+# Waits up to $seconds for the shared daemon of $kind, docker or buildkit.
+# If the job's image has no client of the daemon, it does not wait.
 answers() {
     case $kind in
         docker)
             command -v docker > /dev/null || return 0
-            # An error that the daemon itself responds with is for the job's own commands to show.
+            # An error that the daemon responds with is an answer: the job's own commands show it.
             said=$($limit docker version 2>&1) || case $said in *"response from daemon"*) ;; *) return 1 ;; esac
             ;;
         buildkit)

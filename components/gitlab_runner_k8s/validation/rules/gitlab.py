@@ -32,6 +32,15 @@ def _runner_token(value: str) -> str | None:
     return None
 
 
+def gitlab_url(value: str) -> str | None:
+    """Return the problem of a URL of GitLab, or None."""
+    problem = server_url(value, "must be an https:// URL, such as 'https://gitlab.example.com'")
+    # The runner itself removes this end.
+    if problem is None and value.rstrip("/").endswith("/ci"):
+        return "must be the address of GitLab itself; remove '/ci'"
+    return problem
+
+
 def _chart_version(value: str) -> str | None:
     match = re.fullmatch(r"([0-9]+)\.([0-9]+)\.([0-9]+)", value)
     if match is None:
@@ -78,6 +87,8 @@ EnvironmentName = Annotated[
 
 
 if TYPE_CHECKING:
+    GitLabUrl = pulumi.Input[str]
     RunnerToken = pulumi.Input[str]
 else:  # pydantic cannot read pulumi.Input itself
+    GitLabUrl = leaf(rule(gitlab_url))
     RunnerToken = leaf(rule(_runner_token), is_secret=True)

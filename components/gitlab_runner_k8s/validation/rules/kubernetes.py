@@ -197,18 +197,20 @@ STATEFUL_SET_NAME = 52
 """Longest name of a StatefulSet. A label of its pods has the name and a hash, in 63 characters."""
 
 
-def name_problems(maximum: int, *names: Any) -> list[str]:
-    """Return the problems of names from which the names of Kubernetes objects are derived.
+def name_problems(maximum: int, name: Any, path: str = "") -> list[str]:
+    """Return the problem of a name from which the names of Kubernetes objects are derived.
 
     Args:
         maximum: Largest number of characters that leaves room for the longest suffix.
-        names: Names of components.
+        name: Name of a component.
+        path: The argument that the name comes from, if the user does not choose it directly.
     """
+    if isinstance(name, str) and len(name) <= maximum and re.fullmatch(LABEL, name):
+        return []
+    subject = f"{path}: its name '{name}'" if path else f"the name '{name}'"
     return [
-        f"the name '{name}' must be a DNS-1123 label of at most {maximum} characters; shorten it, "
-        "or use lower-case letters, digits and '-'"
-        for name in names
-        if not isinstance(name, str) or len(name) > maximum or not re.fullmatch(LABEL, name)
+        f"{subject} must be a DNS-1123 label of at most {maximum} characters; shorten it, or use "
+        "lower-case letters, digits and '-'"
     ]
 
 

@@ -43,9 +43,10 @@ def is_address(url: str) -> bool:
     return True
 
 
-def server_url(value: str) -> str | None:
-    """Return the problem of a server's URL, or None."""
-    problem = "must be an https:// URL, such as 'https://gitlab.example.com'"
+def server_url(
+    value: str, problem: str = "must be an https:// or http:// URL, such as 'https://example.com'"
+) -> str | None:
+    """Return the problem of a server's URL, or None. `problem` says what it must be."""
     try:
         url = urlsplit(value)
     except ValueError:
@@ -58,8 +59,6 @@ def server_url(value: str) -> str | None:
         return "must not have a query or a fragment; remove what follows '?' or '#'"
     if not re.fullmatch(r"[A-Za-z0-9._~%/-]*", url.path):
         return f"{problem}; use only [A-Za-z0-9._~%/-] in its path"
-    if url.path.rstrip("/").endswith("/ci"):
-        return "must be the address of GitLab itself; remove '/ci'"
     return None
 
 
