@@ -1,5 +1,6 @@
 """What tests build again and again: settings that are valid, from the few that matter."""
 
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -17,6 +18,13 @@ def daemon(kind: str, host: str, replicas: int = 1) -> dict[str, Any]:
     return {
         kind: settings.model_construct(host=host, client_secret_name="client", replicas=replicas)
     }
+
+
+def clock(folder: Path) -> str:
+    """Return the shell functions of a clock that only `sleep` moves, a second each time."""
+    path = folder / "clock"
+    path.touch()
+    return f"sleep() {{ echo >> {path}; }}\ndate() {{ wc -l < {path}; }}\n"
 
 
 def extra_config(**keys: Any) -> str:

@@ -224,7 +224,7 @@ def job(
         "BUILDKIT_CERT_PATH": "/buildkit-certs",
     }
     return subprocess.run(
-        [shell, "-c", f"set -e\nsleep() {{ :; }}\n{commands}\necho the job goes on"],
+        [shell, "-c", f"set -e\n{builders.clock(folder)}{commands}\necho the job goes on"],
         env=environment,
         capture_output=True,
         text=True,

@@ -131,7 +131,7 @@ def job(
         variable: host,
     }
     return subprocess.run(
-        [shell, "-c", f"set -e\nsleep() {{ :; }}\n{text}\nprintenv {variable}\n"],
+        [shell, "-c", f"set -e\n{builders.clock(folder)}{text}\nprintenv {variable}\n"],
         env=environment,
         capture_output=True,
         text=True,
