@@ -166,23 +166,14 @@ def _stages(jobs: Data) -> str:
     return _table([*head, "whole job", "queued before", "n"], rows)
 
 
-def _executor(data: Data, jobs: Data) -> str:
-    """Return the difference between two runs whose jobs had different executors."""
+def _executor(data: Data) -> str:
+    """Return the difference of a run whose jobs GitLab Runner did not start."""
     if _RUNNER in data.versions:
         return ""
-    text = (
-        "**An earlier stand-in for the runner's executor started the jobs of this run, not "
-        "GitLab Runner.** The time of a build does not depend on the executor. The time of a "
-        "whole job does"
+    return (
+        "**An earlier stand-in for the runner's executor started the jobs of this run, on another "
+        "machine.** Compare its figures only with each other.\n\n"
     )
-    cell = _main("shared", "source")
-    own, other = data.seconds(cell, "job"), jobs.seconds(cell, "job")
-    if _RUNNER in jobs.versions and own and other:
-        text += (
-            f": with the shared daemon and one source line changed, {seconds_text(own.median)} s "
-            f"here and {seconds_text(other.median)} s with GitLab Runner"
-        )
-    return f"{text}. The time of jobs at once includes the removal of their pods.\n\n"
 
 
 def _where(data: Data) -> str:
@@ -659,7 +650,7 @@ def markdown(data: Data, jobs: Data) -> str:
         stages=_stages(jobs),
         jobs_versions=_versions(jobs),
         missing=_missing(data, "full"),
-        executor=_executor(data, jobs),
+        executor=_executor(data),
         paths=_paths(data),
         disk=plan.FULL_GB,
         hours=f"{plan.MINUTES['full'] / 60:g}",

@@ -279,6 +279,8 @@ def _select(name: str, program: Any) -> auto.Stack:
 def deployed(name: str, program: Any) -> Iterator[auto.Stack]:
     """Select a stack of the bench; destroy it at the end."""
     selected = _select(name, program)
+    # A killed run may have left something.
+    engine.recover(selected, PROJECT)
     try:
         yield selected
     finally:
@@ -303,8 +305,7 @@ def platform() -> Iterator[Bench]:
             )
         with deployed(STACK, _program) as stack:
             with step("pulumi up of the bench's platform"):
-                # A killed run may have left something, or the lab is a new one.
-                engine.recover(stack, PROJECT)
+                # The lab may be a new one.
                 stack.up(refresh=True)
             with step("waiting for the runners"):
                 _wait_for_runners()

@@ -48,21 +48,23 @@ def _verify() -> None:
 
 
 def _extras() -> None:
-    from lab import cluster, images, toolchain
+    from lab import cluster, images, process, toolchain
 
-    if not cluster.runs():
-        raise LabError("the lab is not running; run 'make up' first")
-    toolchain.ensure(toolchain.EXTRAS)
-    images.build_all(images.EXTRAS)
-    images.load_all(images.EXTRAS)
+    with process.alone():
+        if not cluster.runs():
+            raise LabError("the lab is not running; run 'make up' first")
+        toolchain.ensure(toolchain.EXTRAS)
+        images.build_all(images.EXTRAS)
+        images.load_all(images.EXTRAS)
 
 
 def _languages() -> None:
-    from lab import language, toolchain
+    from lab import language, process, toolchain
 
-    toolchain.ensure(toolchain.LANGUAGES)
-    language.executor()
-    language.install_node_modules()
+    with process.alone():
+        toolchain.ensure(toolchain.LANGUAGES)
+        language.executor()
+        language.install_node_modules()
 
 
 _COMMANDS = {

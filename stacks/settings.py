@@ -132,8 +132,12 @@ def _secrets(args: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
     for name, value in args.items():
         place = f"{path}{camel(name)}"
         if isinstance(value, dict) and set(value) != {"secure"}:
-            # A fleet or a zone may have the name of a secret.
-            if _MAPS.get(name) is not False:
+            if _MAPS.get(name):
+                # The keys are names of fleets or zones, which may be those of settings too.
+                for entry, below in value.items():
+                    if isinstance(below, dict):
+                        yield from _secrets(below, f"{place}.{entry}.")
+            elif name not in _MAPS:
                 yield from _secrets(value, f"{place}.")
         elif name in secret_fields() and value is not None:
             yield place, args, name

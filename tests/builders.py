@@ -24,7 +24,9 @@ def clock(folder: Path) -> str:
     """Return the shell functions of a clock that only `sleep` moves, a second each time."""
     path = folder / "clock"
     path.touch()
-    return f"sleep() {{ echo >> {path}; }}\ndate() {{ wc -l < {path}; }}\n"
+    sleep = f'sleep() {{ [ "$1" -le 5 ] && echo >> {path}; }}'
+    date = f'date() {{ [ "$1" = +%s ] && wc -l < {path}; }}'
+    return f"{sleep}\n{date}\n"
 
 
 def extra_config(**keys: Any) -> str:

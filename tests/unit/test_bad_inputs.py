@@ -1205,7 +1205,7 @@ def test_names_are_judged_with_what_is_added_to_them() -> None:
     error = refused(lambda: RunnerPlatform("p" * 38, {**GOOD, "zones": zones}))  # type: ignore[typeddict-item]
     (problem,) = error.problems
     path = f"zones.{'z' * 20}.docker_daemon"
-    assert problem.startswith(f"{path}: its name '{'p' * 38}-{'z' * 20}-docker-rootless'")
+    assert problem.startswith(f"{path}: the name '{'p' * 38}-{'z' * 20}-docker-rootless' made of")
     assert deploy(lambda: RunnerPlatform("p" * 38, GOOD)).registrations  # type: ignore[arg-type]
     assert refused(lambda: RunnerPlatform("p" * 39, GOOD))  # type: ignore[arg-type]
 
@@ -1226,6 +1226,8 @@ def test_what_is_right_passes() -> None:
         (ExternalCache, {"gcs": {"bucket": "there", "service_account_key": key}}),
         (RunnerPlatform, {**GOOD, "network": {"egress_cidrs": ["fd00::/8", "10.0.0.0/8"]}}),
         (RunnerPlatform, {**GOOD, "gitlab_url": "https://gitlab.example.com:8443/git"}),
+        (RunnerPlatform, {**GOOD, "gitlab_url": "https://ci"}),
+        (RegistryMirror, {"remote_url": "https://ci"}),
         (RunnerPlatform, {**GOOD, **s3(region="us-gov-west-1", oidc_provider_arn=GOV)}),
         (RunnerPlatform, {**GOOD, "monitoring": {"prometheus_namespace": "kube-system"}}),
         (
@@ -1464,7 +1466,7 @@ def test_the_name_leaves_room_for_the_rootless_daemons_pods() -> None:
     )
     problems = refused(lambda: RunnerPlatform("a" * 37, args)).problems
     name = f"{'a' * 37}-docker-rootless"
-    assert problems[0].startswith(f"docker_daemon: its name '{name}' must be")
+    assert problems[0].startswith(f"docker_daemon: the name '{name}' made of it must be")
 
 
 def test_a_wrong_item_hides_no_valid_one() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 import pytest
-from gitlab_runner_k8s import ExternalCache, RunnerPlatform
+from gitlab_runner_k8s import ExternalCache, GitLabRunner, RunnerPlatform
 
 from tests import builders
 from tests.harness import Recorder, deploy
@@ -110,6 +110,22 @@ def test_a_store_by_identity(
     if "s3" in options:
         table = tomllib.loads(found["toml"])["runners"]["cache"]
         assert table["s3"]["AuthenticationType"] == "iam"
+
+
+def test_a_runner_alone_takes_the_cache_with_another_path() -> None:
+    def program() -> None:
+        cache = ExternalCache("cache", {"gcs": {"bucket": "there", "credentials_secret_name": "c"}})
+        assert cache.runner_cache["bucket"] == "there"
+        args: Any = {**builders.GITLAB, "cache": {**cache.runner_cache, "path": "other"}}
+        GitLabRunner("ci", args)
+
+    table = deploy(program).one(":Release").runner["cache"]
+    assert table == {
+        "Type": "gcs",
+        "Path": "other",
+        "Shared": True,
+        "gcs": {"BucketName": "there"},
+    }
 
 
 def test_the_platform_gives_the_runner_its_identity() -> None:

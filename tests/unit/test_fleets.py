@@ -324,7 +324,7 @@ def test_extra_config_joins_what_is_rendered() -> None:
         ),
         (
             {"fleets": {"a" * 38: {"token_secret_name": "a"}}},
-            f"fleets.{'a' * 38}: its name 'ci-{'a' * 38}' must be a DNS-1123 label of at most 40",
+            f"fleets.{'a' * 38}: the name 'ci-{'a' * 38}' made of it must be a DNS-1123 label",
         ),
     ],
 )

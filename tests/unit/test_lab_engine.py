@@ -201,11 +201,10 @@ def test_a_command_waits_for_the_one_before_it(
 
         waiting = threading.Thread(target=second)
         waiting.start()
-        said = ""
-        while f"waiting for another command of the lab to end (pid {first.pid})" not in said:
-            said += capsys.readouterr().out
-            time.sleep(0.01)
-        assert waiting.is_alive()
+        waiting.join(1)
+        assert capsys.readouterr().out == (
+            f"waiting for another command of the lab to end (pid {first.pid})\n"
+        )
         first.kill()
         waiting.join()
     assert "held by the second" in capsys.readouterr().out

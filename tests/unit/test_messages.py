@@ -135,6 +135,3 @@ def test_what_looks_like_a_secret() -> None:
     ):
         assert not has_secret(text), text
         assert masked(text) == text
-
-
-# NOIMPORT

@@ -206,12 +206,13 @@ def test_the_token_of_a_fleet_that_is_gone_does_not_bring_it_back() -> None:
     )
 
 
-def test_a_fleet_with_the_name_of_a_secret_is_one_of_the_fleets() -> None:
-    values = {**URL, "fleets": {"password": {"runnerToken": TOKEN}}}
+@pytest.mark.parametrize("name", ["password", "labels", "tags", "tolerations", "zones", "a"])
+def test_a_fleet_with_the_name_of_a_setting_is_one_of_the_fleets(name: str) -> None:
+    values = {**URL, "fleets": {name: {"runnerToken": TOKEN}}}
     (found,) = problems(values, set())
-    assert found.startswith("fleets.password.runnerToken: must be a secret")
+    assert found.startswith(f"fleets.{name}.runnerToken: must be a secret")
     args = parse(values, {"fleets"})
-    assert isinstance(args.fleets["password"].runner_token, pulumi.Output)
+    assert isinstance(args.fleets[name].runner_token, pulumi.Output)
 
 
 def test_a_secret_set_twice_is_refused() -> None:

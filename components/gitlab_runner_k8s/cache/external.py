@@ -80,7 +80,8 @@ class ExternalCache(pulumi.ComponentResource):
     @property
     def runner_cache(self) -> RunnerCacheArgs:
         """The argument `cache` of `GitLabRunner` (Python only)."""
-        cache: RunnerCacheArgs = self._cache.as_args()
+        given: Any = {key: value for key, value in self._cache.given().items() if value is not None}
+        cache: RunnerCacheArgs = given
         return cache
 
     @property

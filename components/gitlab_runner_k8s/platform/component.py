@@ -241,7 +241,7 @@ class RunnerPlatform(pulumi.ComponentResource):
         self._identity["service_account_annotations"] |= external.identity_annotations
         self._identity["manager_pod_labels"] |= external.identity_labels
         cache: Any = external.runner_cache
-        return RunnerCacheSettings.model_validate(cache)
+        return RunnerCacheSettings.model_construct(**cache)
 
     def _mirror(self) -> RunnerMirrorSettings | None:
         """Declare the registry mirror, and return the runners' settings for it."""

@@ -33,7 +33,8 @@ def platform_name_problems(name: Any, args: Any) -> list[str]:
         args: Its arguments, not validated yet.
     """
     # The cache has the shortest limit of all parts whose names contain only the platform's name.
-    found = name_problems(MAXIMUM_STORE_NAME - len("-cache"), name)
+    if found := name_problems(MAXIMUM_STORE_NAME - len("-cache"), name):
+        return found
     for fleet in keys_of(args, "fleets"):
         found += name_problems(_RELEASE_NAME, release_name(name, fleet), f"fleets.{fleet}")
     zones = {f"zones.{zone}.": (zone, args["zones"][zone]) for zone in keys_of(args, "zones")}

@@ -2,6 +2,7 @@
 
 import re
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import pulumi
 
@@ -36,7 +37,7 @@ def gitlab_url(value: str) -> str | None:
     """Return the problem of a URL of GitLab, or None."""
     problem = server_url(value, "must be an https:// URL, such as 'https://gitlab.example.com'")
     # The runner itself removes this end.
-    if problem is None and value.rstrip("/").endswith("/ci"):
+    if problem is None and urlsplit(value).path.rstrip("/").endswith("/ci"):
         return "must be the address of GitLab itself; remove '/ci'"
     return problem
 

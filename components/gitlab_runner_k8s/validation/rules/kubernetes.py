@@ -207,7 +207,7 @@ def name_problems(maximum: int, name: Any, path: str = "") -> list[str]:
     """
     if isinstance(name, str) and len(name) <= maximum and re.fullmatch(LABEL, name):
         return []
-    subject = f"{path}: its name '{name}'" if path else f"the name '{name}'"
+    subject = f"{path}: the name '{name}' made of it" if path else f"the name '{name}'"
     return [
         f"{subject} must be a DNS-1123 label of at most {maximum} characters; shorten it, or use "
         "lower-case letters, digits and '-'"
