@@ -1,6 +1,6 @@
 """Certificates for mutual TLS: an authority, and leaf certificates with a single use each.
 
-An update renews them: nothing does that between updates.
+An update within `early_renewal_hours` of their end renews them. Between updates, nothing does.
 """
 
 from collections.abc import Sequence

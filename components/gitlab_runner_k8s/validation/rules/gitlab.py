@@ -34,7 +34,10 @@ def _runner_token(value: str) -> str | None:
 
 
 def gitlab_url(value: str) -> str | None:
-    """Return the problem of a URL of GitLab, or None."""
+    """Return the problem of a URL of GitLab, or None.
+
+    `GitLabConnectionSettings.url_conflicts` decides about `http://`.
+    """
     problem = server_url(value, "must be an https:// URL, such as 'https://gitlab.example.com'")
     # The runner itself removes this end.
     if problem is None and urlsplit(value).path.rstrip("/").endswith("/ci"):
