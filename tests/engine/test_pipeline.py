@@ -64,7 +64,7 @@ def commit(project: Path, value: str) -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "Pulumi.yaml").write_text("name: pipeline\nruntime: python\n")
-    (tmp_path / ".gitignore").write_text(".state/\n")
+    (tmp_path / ".gitignore").write_text(".state/\n__pycache__/\n")
     git(tmp_path, "init", "--quiet")
     return tmp_path
 
