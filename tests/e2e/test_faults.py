@@ -255,7 +255,7 @@ def test_the_daemons_volume_is_full(small_volume: None, execute: Execute) -> Non
         ),
     )
     logs = cluster.kubectl("-n", DOCKER, "logs", pod, "-c", "make-room")
-    assert "giving up the room set aside" in logs
+    assert "freeing the space that was reserved" in logs
     exec_in(DOCKER, pod, "rm /var/lib/docker/fill")
     small = {"Dockerfile": b"FROM scratch\nCOPY small /\n", "small": b"x"}
     again = execute("docker build --progress plain .", files=small)
