@@ -1,6 +1,7 @@
 """Certificates for mutual TLS: an authority, and leaf certificates with a single use each.
 
-An update within `early_renewal_hours` of their end renews them. Between updates, nothing does.
+An update within `early_renewal_hours` of their end renews them, such as that of a weekly pipeline
+(docs/environments.md). Between updates, nothing does.
 """
 
 from collections.abc import Sequence
