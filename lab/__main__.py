@@ -4,30 +4,30 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from typing import NoReturn
 
 from pulumi.automation import errors
 
+from lab import process
 from lab.console import LabError, fail, say
 from lab.paths import KUBECONFIG, STATE
 
 
 def _up() -> None:
-    from lab import process, up
+    from lab import up
 
-    with process.alone():
-        up.up()
+    up.up()
 
 
 def _down() -> None:
-    from lab import cluster, process
+    from lab import cluster
 
-    with process.alone():
-        if not STATE.exists():
-            say("nothing is running")
-            return
-        cluster.down()
-        say("stopped; what was built stays in the cache for the next time")
+    if not STATE.exists():
+        say("nothing is running")
+        return
+    cluster.down()
+    say("stopped; what was built stays in the cache for the next time")
 
 
 def _status() -> None:
@@ -48,23 +48,21 @@ def _verify() -> None:
 
 
 def _extras() -> None:
-    from lab import cluster, images, process, toolchain
+    from lab import cluster, images, toolchain
 
-    with process.alone():
-        if not cluster.runs():
-            raise LabError("the lab is not running; run 'make up' first")
-        toolchain.ensure(toolchain.EXTRAS)
-        images.build_all(images.EXTRAS)
-        images.load_all(images.EXTRAS)
+    if not cluster.runs():
+        raise LabError("the lab is not running; run 'make up' first")
+    toolchain.ensure(toolchain.EXTRAS)
+    images.build_all(images.EXTRAS)
+    images.load_all(images.EXTRAS)
 
 
 def _languages() -> None:
-    from lab import language, process, toolchain
+    from lab import language, toolchain
 
-    with process.alone():
-        toolchain.ensure(toolchain.LANGUAGES)
-        language.executor()
-        language.install_node_modules()
+    toolchain.ensure(toolchain.LANGUAGES)
+    language.executor()
+    language.install_node_modules()
 
 
 _COMMANDS = {
@@ -75,6 +73,8 @@ _COMMANDS = {
     "extras": (_extras, "build, once, what the tests on the running lab need beside it"),
     "languages": (_languages, "build, once, what the tests of the plugin's users need"),
 }
+_ALONE = {"up", "down", "extras", "languages"}
+"""The commands that change the lab: one at a time."""
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -87,13 +87,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (_, text) in _COMMANDS.items():
         commands.add_parser(name, help=text)
-    command, _ = _COMMANDS[parser.parse_args().command]
+    wanted = parser.parse_args().command
+    command, _ = _COMMANDS[wanted]
     # A kill is an interruption like Ctrl-C, and so is a closed terminal, but for nohup.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     try:
-        command()
+        with process.alone() if wanted in _ALONE else nullcontext():
+            command()
     except LabError as error:
         fail(str(error))
         return 1

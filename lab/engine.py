@@ -196,8 +196,9 @@ def recover(stack: auto.Stack, project: str) -> None:
     state = Path(stack.workspace.env_vars["PULUMI_BACKEND_URL"].removeprefix("file://"), ".pulumi")
     folder = state / f"locks/organization/{project}/{stack.name}"
     locks = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    for lock in filter(_runs, locks):
-        raise LabError(f"another update of the stack runs (pid {lock['pid']}): wait for its end")
+    if running := next(filter(_runs, locks), None):
+        pid = running["pid"]
+        raise LabError(f"another update of the stack runs (pid {pid}): wait for its end")
     if locks:
         stack.cancel()
         say(f"  cancelled the update of a process that is gone (pid {locks[0]['pid']})")
