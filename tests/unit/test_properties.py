@@ -10,6 +10,7 @@ from gitlab_runner_k8s import RunnerPlatform
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import lint
 from tests.harness import deploy, without_secrets
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
@@ -99,6 +100,7 @@ def test_settings_come_back_and_secrets_do_not(
     seen = [
         recorder.readable(),
         json.dumps(values),
+        lint.by_helm(values["runners"]["config"]),
         printed.getvalue(),
         json.dumps(without_secrets(recorder.outputs)),
         *(made.name for made in recorder.registrations),

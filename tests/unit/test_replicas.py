@@ -349,7 +349,7 @@ def test_an_alert_counts_them() -> None:
     assert several["expr"].endswith("== 1)) or vector(0)) < 3")
     assert several["annotations"]["summary"].startswith("One of the 3 shared docker daemons ")
     assert "Jobs of the projects on this daemon wait" in several["annotations"]["description"]
-    assert "get pods" in several["annotations"]["description"]
+    assert "get pods; the log of each job names the daemon" in several["annotations"]["description"]
 
 
 def test_a_runner_alone_can_be_told_of_several() -> None:
