@@ -28,7 +28,7 @@ class OutOfTime(Exception):
 
 
 class OutOfDisk(Exception):
-    """What was pushed and built fills the disk. The next run goes on, on a new platform."""
+    """Images and layers fill the disk. The next run continues, on a new platform."""
 
 
 class Journal:
