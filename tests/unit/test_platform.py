@@ -107,6 +107,7 @@ def test_jobs_get_the_daemon_without_an_edit_to_their_pipeline() -> None:
     recorder = deploy(lambda: platform({"docker_daemon": DAEMON}))
     runner = recorder.one(":Release").runner
     assert runner["environment"] == [
+        "COMPOSE_PROJECT_NAME=ci-$CI_JOB_ID",
         "DOCKER_CERT_PATH=/docker-certs",
         "DOCKER_HOST=tcp://ci-docker.gitlab-runner-docker.svc.cluster.local:2376",
         "DOCKER_TLS_VERIFY=1",

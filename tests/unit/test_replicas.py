@@ -209,7 +209,12 @@ def test_a_job_that_waits_for_nothing_chooses_all_the_same(tmp_path: Path, shell
 def test_a_daemon_of_the_jobs_own_is_left_alone(tmp_path: Path, shell: str) -> None:
     text = commands(**builders.daemon("docker", HOST, 2))
     own = "tcp://docker:2376"
-    assert job(tmp_path, shell, text, own).stdout == f"{own}\n"
+    ended = job(tmp_path, shell, text, own)
+    assert ended.stdout == f"{own}\n"
+    assert ended.stderr == (
+        "this job does not use the shared daemon: .gitlab-ci.yml or a CI/CD variable sets "
+        f"DOCKER_HOST to {own}\n"
+    )
     assert not (tmp_path / "env").exists()
     assert not (tmp_path / "asked").exists()
 

@@ -185,4 +185,8 @@ def test_room_is_set_aside_and_given_up_on_a_full_volume(tmp_path: Path) -> None
     assert reserved.stat().st_size == 1024 * 1024
     assert "the volume is full" in start(10)
     assert not reserved.exists()
+    # A start that was killed has left a part, and little room is left, which the daemon needs.
+    (volume / ".reserve.new").write_bytes(b"0")
+    assert start(1500) == ""
+    assert list(volume.iterdir()) == []
     assert "the volume is full" in start(10)

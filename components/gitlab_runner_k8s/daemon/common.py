@@ -20,6 +20,8 @@ Daemon = SharedDockerDaemonSettings | BuildKitDaemonSettings
 _DRAIN = "drain.sh"
 _START_SECONDS = 600
 """Seconds that a daemon may take to read a full volume at its start."""
+_HUNG_SECONDS = 30
+"""Seconds that a daemon has to end after it has not answered its own probe for three minutes."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def container(
             "periodSeconds": 30,
             "timeoutSeconds": 20,
             "failureThreshold": 6,
+            # A daemon that hangs is killed without the drain, which would wait for its clients.
+            "terminationGracePeriodSeconds": _HUNG_SECONDS,
         },
         # While this runs, the pod is terminating and still ready. kube-proxy sends new connections
         # to it as long as the Service has no other endpoint (KEP-1669), so new jobs do not have to

@@ -132,6 +132,8 @@ def _environment(settings: GitLabRunnerSettings) -> dict[str, pulumi.Input[str]]
     """Return the variables of every job."""
     environment = {key: _no_secret(key, value) for key, value in settings.environment.items()}
     if settings.docker:
+        # Compose names a project after its folder, which two jobs of a project share.
+        environment = {"COMPOSE_PROJECT_NAME": "ci-$CI_JOB_ID"} | environment
         environment |= {
             "DOCKER_HOST": settings.docker.host,
             "DOCKER_TLS_VERIFY": "1",
@@ -340,7 +342,7 @@ def use_daemons(daemons: Iterable[tuple[str, str, int]], seconds: int) -> list[s
             commands.append(
                 f'if [ "${{{kind.upper()}_HOST:-}}" = {shlex.quote(host)} ]; then\n'
                 f"    wait_for_daemon {kind} ERROR || exit 1\n"
-                "fi"
+                f"{_other_daemon(kind)}fi"
             )
     if not commands:
         return []
@@ -394,4 +396,15 @@ replicas={replicas}
     wait = f"""\
     [ -n "${kind}_suffix" ] || wait_for_daemon {kind} ERROR || exit 1
 """
-    return "".join([choose, fall_back, export, wait, "fi"] if waits else [choose, export, "fi"])
+    parts = [choose, fall_back, export, wait] if waits else [choose, export]
+    return "".join([*parts, _other_daemon(kind), "fi"])
+
+
+def _other_daemon(kind: str) -> str:
+    """Return the branch for a job that has chosen a daemon itself, maybe without knowing it."""
+    variable = f"{kind.upper()}_HOST"
+    return f"""\
+elif [ -n "${{{variable}:-}}" ]; then
+    echo "this job does not use the shared daemon: .gitlab-ci.yml or a CI/CD variable sets" \\
+        "{variable} to ${variable}" >&2
+"""
