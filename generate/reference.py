@@ -151,14 +151,20 @@ def default_text(field: FieldInfo) -> str:
     if isinstance(default, Settings) and default == type(default)():
         return "its defaults"
     if isinstance(default, Settings):
-        values = {key: getattr(default, key) for key in type(default).model_fields}
-        given = ", ".join(f"{camel(key)}: {value}" for key, value in values.items() if value)
-        return f"`{given}`"
+        return f"`{_given(default)}`"
     if isinstance(default, list | dict):
-        return f"`{', '.join(map(str, default))}`" if default else "none"
+        return f"`{', '.join(map(_given, default))}`" if default else "none"
     # A digest in full says nothing to a reader.
     short = re.sub(r"(@sha256:[0-9a-f]{12})[0-9a-f]+", r"\1…", str(default))
     return f"`{short}`"
+
+
+def _given(value: Any) -> str:
+    """Return a default, or the settings of one that differ from nothing."""
+    if not isinstance(value, Settings):
+        return str(value)
+    values = {key: getattr(value, key) for key in type(value).model_fields}
+    return ", ".join(f"{camel(key)}: {item}" for key, item in values.items() if item)
 
 
 def _said(annotation: Any) -> Iterator[str]:

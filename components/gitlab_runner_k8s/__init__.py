@@ -1,6 +1,7 @@
 """Pulumi components that keep docker builds warm on GitLab runners with the Kubernetes executor."""
 
 from .arguments import (
+    AddressPoolArgs,
     BuildKitArgs,
     BuildKitDaemonArgs,
     CacheArgs,
@@ -52,6 +53,7 @@ from .validation.messages import ArgsError
 
 __all__ = [
     "COMPONENTS",
+    "AddressPoolArgs",
     "ArgsError",
     "BuildKitArgs",
     "BuildKitDaemon",

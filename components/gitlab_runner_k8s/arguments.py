@@ -818,6 +818,16 @@ class FleetArgs(TypedDict):
     """Settings in which the fleet differs from the platform's `runner`. Default: no differences."""
 
 
+class AddressPoolArgs(TypedDict):
+    """A range of addresses that a Docker daemon divides into networks."""
+
+    base: str
+    """Range of the pool, in IPv4."""
+    size: int
+    """Prefix length of each network. For example, 24 makes networks with 254 addresses. From 1
+    to 29."""
+
+
 class DockerArgs(TypedDict):
     """Settings of a shared Docker daemon."""
 
@@ -888,6 +898,11 @@ class DockerArgs(TypedDict):
     mtu: NotRequired[int]
     """MTU of the daemon's bridge in bytes. Set at most the MTU of the pods' network; otherwise
     builds hang in TLS handshakes. Default: 1450 (fits VXLAN)."""
+    address_pools: NotRequired[list[AddressPoolArgs]]
+    """Ranges of addresses for the daemon's own bridge and for the networks that jobs create.
+    They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
+    registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
+    benchmarks, so hardly any network uses it."""
     accept_shared_nodes: NotRequired[bool]
     """Accept that jobs can become root on nodes that others use too. With `false`,
     `node_selector` is required. Default: false."""
@@ -1426,6 +1441,11 @@ class SharedDockerDaemonArgs(TypedDict):
     mtu: NotRequired[int]
     """MTU of the daemon's bridge in bytes. Set at most the MTU of the pods' network; otherwise
     builds hang in TLS handshakes. Default: 1450 (fits VXLAN)."""
+    address_pools: NotRequired[list[AddressPoolArgs]]
+    """Ranges of addresses for the daemon's own bridge and for the networks that jobs create.
+    They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
+    registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
+    benchmarks, so hardly any network uses it."""
     accept_shared_nodes: NotRequired[bool]
     """Accept that jobs can become root on nodes that others use too. With `false`,
     `node_selector` is required. Default: false."""
@@ -1469,6 +1489,7 @@ class SharedDockerDaemonArgs(TypedDict):
 
 
 __all__ = [
+    "AddressPoolArgs",
     "BuildKitArgs",
     "BuildKitDaemonArgs",
     "CacheArgs",

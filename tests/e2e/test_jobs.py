@@ -112,6 +112,19 @@ def _alone() -> dict[str, dict[str, Any]]:
             "script": ("(exit 7)", "echo never"),
             "after_script": ('echo "after $CI_JOB_STATUS"',),
         },
+        "compose": {"script": ('test "$COMPOSE_PROJECT_NAME" = "ci-$CI_JOB_ID"',)},
+        "own daemon": {
+            "script": ("true",),
+            "variables": (Variable("DOCKER_HOST", "tcp://docker:2375"),),
+        },
+        "networks": {
+            # Docker's own pools have room for 30.
+            "script": (
+                f"for i in $(seq 60); do docker network create {RUN}-$i > /dev/null; done",
+                f"docker network inspect bridge {RUN}-60 --format '{{{{json .IPAM.Config}}}}'",
+                f"docker network ls -q --filter name={RUN}- | xargs docker network rm > /dev/null",
+            )
+        },
         "too long": {"script": ("sleep 600",), "timeout_seconds": 15},
         "no image": {"script": ("true",), "image": "lab.invalid/missing:1"},
         "no shell": {
@@ -280,6 +293,24 @@ def test_a_job_may_set_flags_that_ask_more_of_kubernetes(
     assert "\ndaemon linux\n" in result.text
     events = re.search(r"^Normal\s+Started\s", result.text, re.MULTILINE)
     assert bool(events) == (flag == "FF_PRINT_POD_EVENTS"), result.text
+
+
+def test_each_job_has_a_compose_project_of_its_own(ended: Callable[[str], Result]) -> None:
+    result = ended("compose")
+    assert result.succeeded, result.text
+
+
+def test_a_job_with_another_daemon_says_so(ended: Callable[[str], Result]) -> None:
+    result = ended("own daemon")
+    assert result.succeeded, result.text
+    assert "this job does not use the shared daemon: .gitlab-ci.yml or a CI/CD" in result.text
+
+
+def test_there_is_room_for_many_networks(ended: Callable[[str], Result]) -> None:
+    result = ended("networks")
+    assert result.succeeded, result.text
+    ranges = re.findall(r'"Subnet":"(198\.(?:18|19)\.\d+\.0/24)"', result.text)
+    assert len(set(ranges)) == 2, result.text
 
 
 def test_another_jobs_clone_gives_the_same_layers(execute: Execute) -> None:

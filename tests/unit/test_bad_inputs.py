@@ -1042,6 +1042,30 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
         "namespace must differ from job_namespace",
     ),
     (SharedDockerDaemon, {**DAEMON, "mtu": 70000}, "mtu: must be less than or equal to 9216"),
+    *[
+        (SharedDockerDaemon, {**DAEMON, **settings}, problem)
+        for settings, problem in (
+            (
+                {"address_pools": [{"base": "fd00::/8", "size": 24}]},
+                "address_pools[0]: base (fd00::/8) must be an IPv4 range",
+            ),
+            (
+                {"address_pools": [{"base": "10.0.0.0/25", "size": 24}]},
+                "address_pools[0]: base (10.0.0.0/25) must be an IPv4 range that is larger",
+            ),
+            (
+                {
+                    "address_pools": [{"base": "10.1.0.0/16", "size": 24}],
+                    "egress_cidrs": ["10.0.0.0/8"],
+                },
+                "address_pools[0].base (10.1.0.0/16) must not overlap egress_cidrs (10.0.0.0/8)",
+            ),
+            (
+                {"egress_cidrs": ["198.18.7.0/24"]},
+                "address_pools[0].base (198.18.0.0/15) must not overlap egress_cidrs",
+            ),
+        )
+    ],
     (
         SharedDockerDaemon,
         {**DAEMON, "insecure_registries": ["http://registry:5000"]},
@@ -1232,6 +1256,7 @@ def test_what_is_right_passes() -> None:
         (RunnerPlatform, {**GOOD, "gitlab_url": "https://gitlab.example.com:8443/git"}),
         (RunnerPlatform, {**GOOD, "gitlab_url": "https://ci"}),
         (RegistryMirror, {"remote_url": "https://ci"}),
+        (SharedDockerDaemon, {**DAEMON, "egress_cidrs": ["192.0.0.0/4", "fd00::/8"]}),
         (RunnerPlatform, {**GOOD, **s3(region="us-gov-west-1", oidc_provider_arn=GOV)}),
         (RunnerPlatform, {**GOOD, "monitoring": {"prometheus_namespace": "kube-system"}}),
         (

@@ -265,6 +265,9 @@ def daemon_json(settings: SharedDockerDaemonSettings, mirrors: Sequence[str]) ->
                 ],
             }
         },
+        "default-address-pools": [
+            {"base": pool.base, "size": pool.size} for pool in settings.address_pools
+        ],
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
     }

@@ -1,5 +1,6 @@
 """Settings of the shared daemons."""
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -126,6 +127,23 @@ class DaemonIsolation(Choice):
     pod is still privileged, because the namespaces inside need that."""
 
 
+class AddressPoolSettings(Settings):
+    """A range of addresses that a Docker daemon divides into networks."""
+
+    base: Cidr
+    """Range of the pool, in IPv4."""
+    size: Annotated[Whole, Field(ge=1, le=29)]
+    """Prefix length of each network. For example, 24 makes networks with 254 addresses."""
+
+    def _conflicts(self) -> Iterator[str]:
+        block = ipaddress.ip_network(self.base)
+        if block.version != 4 or block.prefixlen > self.size:
+            yield (
+                f"base ({self.base}) must be an IPv4 range that is larger than a network of the "
+                f"size {self.size}; choose another base or size"
+            )
+
+
 class DockerSettings(DaemonSettings):
     """Settings of a shared Docker daemon."""
 
@@ -139,6 +157,11 @@ class DockerSettings(DaemonSettings):
     mtu: Annotated[Whole, Field(ge=576, le=9216)] = 1450
     """MTU of the daemon's bridge in bytes. Set at most the MTU of the pods' network; otherwise
     builds hang in TLS handshakes. Default: 1450 (fits VXLAN)."""
+    address_pools: list[AddressPoolSettings] = [AddressPoolSettings(base="198.18.0.0/15", size=24)]
+    """Ranges of addresses for the daemon's own bridge and for the networks that jobs create. They
+    must not contain an address that the daemon talks to: pods, nodes, GitLab or a registry.
+    Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for benchmarks, so
+    hardly any network uses it."""
     node_selector: Labels = {}
     """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With the
     isolation `rootless` nobody is, but the daemon's pod is still privileged. Required unless
@@ -195,6 +218,27 @@ class DockerSettings(DaemonSettings):
                 "isolation 'rootless', because its image exists only for those; change it"
             )
 
+    def pool_conflicts(self, reached: list[str], place: str, path: str = "") -> Iterator[str]:
+        """Return the problems of the pools with addresses that the daemon must reach.
+
+        Args:
+            reached: Ranges with such addresses. A large range may contain the default pool, which
+                hardly any network uses.
+            place: Path of these ranges.
+            path: Path of these settings, with a dot at its end.
+        """
+        is_given = "address_pools" in self.model_fields_set
+        for number, pool in enumerate(self.address_pools):
+            own = ipaddress.ip_network(pool.base)
+            for text in reached:
+                other = ipaddress.ip_network(text)
+                if own.overlaps(other) and (is_given or own.prefixlen <= other.prefixlen):
+                    yield (
+                        f"{path}address_pools[{number}].base ({pool.base}) must not overlap "
+                        f"{place} ({text}), because the daemon would look for those addresses in "
+                        "its own networks; choose another range"
+                    )
+
     @property
     def is_rootless(self) -> bool:
         """Whether the daemon runs without root."""
@@ -220,6 +264,7 @@ class SharedDockerDaemonSettings(DaemonLocationSettings, DockerSettings):
             self.job_namespace,
             "the daemon's pod is privileged, and jobs could read its key",
         )
+        yield from self.pool_conflicts(self.egress_cidrs, "egress_cidrs")
 
 
 class BuildKitSettings(DaemonSettings):

@@ -262,6 +262,12 @@ class RunnerPlatformSettings(TokenSettings):
         }
         for name in [DEFAULT_ZONE, *self.zones]:
             is_default = name == DEFAULT_ZONE
+            if docker := self.zone_daemons(name)[0]:
+                yield from docker.pool_conflicts(
+                    self.network.egress_cidrs,
+                    "network.egress_cidrs",
+                    f"{'' if is_default else f'zones.{name}.'}docker_daemon.",
+                )
             if all(self.zone_daemons(name)):
                 yield (
                     f"{'' if is_default else f'zones.{name}.'}buildkit_daemon must not be set "
