@@ -168,6 +168,7 @@ ALL = (
             "docker.io",
             "docker-cli",
             "docker-buildx",
+            "docker-compose",
             "git",
             "curl",
             "ca-certificates",

@@ -495,8 +495,10 @@ class GitLabRunnerArgs(TypedDict):
     check_interval_seconds: NotRequired[int]
     """Seconds between two requests for jobs. Default: 3. From 1 to 604800."""
     maximum_job_timeout_seconds: NotRequired[int]
-    """Seconds that a runner that is being replaced waits for its jobs to end. Set at least the
-    longest job timeout of your projects. Default: 3600."""
+    """Longest timeout of a job in seconds. Set at least the longest job timeout of your
+    projects. A runner that is being replaced waits so long for its jobs to end. What is older
+    on a shared Docker daemon, such as a running container, is of a job that is over, and is
+    removed. Default: 3600."""
     gitlab_outage_tolerance_minutes: NotRequired[int]
     """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job
     ends during such an outage, the runner still reports it afterwards. The chart's own
@@ -785,8 +787,10 @@ class RunnerArgs(TypedDict):
     check_interval_seconds: NotRequired[int]
     """Seconds between two requests for jobs. Default: 3. From 1 to 604800."""
     maximum_job_timeout_seconds: NotRequired[int]
-    """Seconds that a runner that is being replaced waits for its jobs to end. Set at least the
-    longest job timeout of your projects. Default: 3600."""
+    """Longest timeout of a job in seconds. Set at least the longest job timeout of your
+    projects. A runner that is being replaced waits so long for its jobs to end. What is older
+    on a shared Docker daemon, such as a running container, is of a job that is over, and is
+    removed. Default: 3600."""
     gitlab_outage_tolerance_minutes: NotRequired[int]
     """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job
     ends during such an outage, the runner still reports it afterwards. The chart's own
@@ -910,19 +914,27 @@ class DockerArgs(TypedDict):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: NotRequired[bool]
-    """Remove once an hour what jobs leave beside the build cache: stopped containers, and unused
-    networks, anonymous volumes and images. Pruning needs Kubernetes 1.29 or newer. Default:
+    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
+    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer. Default:
     true."""
+    enable_image_protection: NotRequired[bool]
+    """Let only a pull give an image the name of a base image. If a job builds or tags an image
+    with such a name, pruning takes the name away at once. Otherwise every later build would
+    start from that image in place of the registry's. Base images are `protected_images`, and
+    the official images of Docker Hub that most builds start from, such as python and nginx.
+    The setting has no effect without pruning. Default: true."""
+    protected_images: NotRequired[list[str]]
+    """Names of more base images. `*` stands for any text. A name without a tag stands for all
+    its tags. For example, "registry.example.com/base/*". Default: none."""
     prune_keep_hours: NotRequired[int]
-    """Hours after their creation for which pruning keeps stopped containers, unused networks and
-    unused images. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
+    """Hours for which pruning keeps an image that has lost its name, and after its creation an
+    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes every image that no container
-    uses. Below it, pruning removes only untagged images. In both cases it keeps images for
-    `prune_keep_hours`. The value must be more than `build_cache_percent`. The default lies
-    between the build cache's 70 and the 90 at which the daemon removes build cache to make
-    room. Default: 80. From 10 to 99."""
+    """Percent of the volume in use above which pruning removes every image and every volume that
+    no container uses and that was created more than `prune_keep_hours` ago. The value must be
+    more than `build_cache_percent`. The default lies between the build cache's 70 and the 90
+    at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
 
 
 class BuildKitArgs(TypedDict):
@@ -1453,19 +1465,27 @@ class SharedDockerDaemonArgs(TypedDict):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: NotRequired[bool]
-    """Remove once an hour what jobs leave beside the build cache: stopped containers, and unused
-    networks, anonymous volumes and images. Pruning needs Kubernetes 1.29 or newer. Default:
+    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
+    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer. Default:
     true."""
+    enable_image_protection: NotRequired[bool]
+    """Let only a pull give an image the name of a base image. If a job builds or tags an image
+    with such a name, pruning takes the name away at once. Otherwise every later build would
+    start from that image in place of the registry's. Base images are `protected_images`, and
+    the official images of Docker Hub that most builds start from, such as python and nginx.
+    The setting has no effect without pruning. Default: true."""
+    protected_images: NotRequired[list[str]]
+    """Names of more base images. `*` stands for any text. A name without a tag stands for all
+    its tags. For example, "registry.example.com/base/*". Default: none."""
     prune_keep_hours: NotRequired[int]
-    """Hours after their creation for which pruning keeps stopped containers, unused networks and
-    unused images. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
+    """Hours for which pruning keeps an image that has lost its name, and after its creation an
+    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes every image that no container
-    uses. Below it, pruning removes only untagged images. In both cases it keeps images for
-    `prune_keep_hours`. The value must be more than `build_cache_percent`. The default lies
-    between the build cache's 70 and the 90 at which the daemon removes build cache to make
-    room. Default: 80. From 10 to 99."""
+    """Percent of the volume in use above which pruning removes every image and every volume that
+    no container uses and that was created more than `prune_keep_hours` ago. The value must be
+    more than `build_cache_percent`. The default lies between the build cache's 70 and the 90
+    at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
     dns_cidrs: NotRequired[list[str]]
     """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
     cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
@@ -1486,6 +1506,10 @@ class SharedDockerDaemonArgs(TypedDict):
     namespace: NotRequired[pulumi.Input[str]]
     """Existing namespace that only the daemon uses. It needs the Pod Security level
     `privileged`. Default: gitlab-runner-docker."""
+    maximum_job_timeout_seconds: NotRequired[int]
+    """Longest timeout of a job in seconds. Pruning removes containers, running or stopped, and
+    networks that are older. It also takes the names of images then, so that a build asks the
+    registry again. Default: 3600. From 600 to 604800."""
 
 
 __all__ = [

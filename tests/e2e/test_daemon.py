@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,62 +110,148 @@ def test_a_job_waits_for_the_daemon(select: Select) -> None:
     assert result.succeeded, result.text
 
 
-def prune(name: str) -> str:
-    """Let the daemon's sidecar remove whatever nothing uses, of any age and with any room left."""
+def prune(name: str, *, timeout: int = 0, hours: int = 0, percent: int = 0) -> str:
+    """Run the daemon's pruning once. By default nothing is too young, and the volume is too full.
+
+    The state of an earlier test is not used.
+    """
     pod = the_pod(DOCKER, "statefulset", name)
     (sidecar,) = [one for one in pod["spec"]["initContainers"] if one["name"] == "prune"]
-    shell, script, directory, *_ = sidecar["command"]
-    once = ("-c", "prune", "--", shell, script, directory, "0", "0")
-    return cluster.kubectl("-n", DOCKER, "exec", pod["metadata"]["name"], *once)
+    shell, script, directory, _, _, _, state, _ = sidecar["command"]
+    own = f"{state}/{uuid.uuid4().hex}"
+    run = f"mkdir {own} && exec {shell} {script} {directory} {timeout} {hours} {percent} {own}"
+    return cluster.kubectl(
+        "-n", DOCKER, "exec", pod["metadata"]["name"], "-c", "prune", "--", shell, "-c", run
+    )
 
 
-def test_what_jobs_leave_is_removed() -> None:
-    """An image of a running container, named volumes and the build cache stay."""
+KINDS = {
+    "image": "image ls --format '{{.Repository}}'",
+    "container": "ps --all --format '{{.Names}}'",
+    "network": "network ls --format '{{.Name}}'",
+    "volume": "volume ls --quiet",
+}
+
+
+def there() -> dict[str, set[str]]:
+    """Return what the daemon has, by kind."""
     pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
+    return {
+        kind: set(exec_in(DOCKER, pod, f"docker {command}").split())
+        for kind, command in KINDS.items()
+    }
+
+
+def test_what_jobs_leave_is_removed_once_their_time_is_over() -> None:
     left = (
         f"{build(0)} --tag prune-runs && {build(3)} --tag prune-unused"
         " && docker run --detach --name prune-runs prune-runs sleep 600"
         " && docker run --name prune-ended --volume /anonymous prune-runs true"
         " && docker volume create prune-named && docker network create prune-unused"
+        " && docker volume create buildx_buildkit_job_state"
     )
-    kinds = {
-        "image": "image ls --format '{{.Repository}}'",
-        "container": "ps --all --format '{{.Names}}'",
-        "network": "network ls --format '{{.Name}}'",
-        "volume": "volume ls --quiet",
-    }
+    result = Started(left).end()
+    assert result.succeeded, result.text
+    before = there()
+    young = prune(DOCKER, timeout=3600, hours=1, percent=99)
+    assert there() == before, young
 
-    def there() -> dict[str, set[str]]:
-        return {
-            kind: set(exec_in(DOCKER, pod, f"docker {command}").split())
-            for kind, command in kinds.items()
-        }
-
-    try:
-        result = Started(left).end()
-        assert result.succeeded, result.text
-        before = there()
-        said = prune(DOCKER)
-        after = there()
-        again = Started(build(3)).end()
-    finally:
-        exec_in(
-            DOCKER,
-            pod,
-            "docker rm --force prune-runs prune-ended; docker volume rm --force prune-named;"
-            " docker network rm --force prune-unused; docker image rm --force prune-runs",
-        )
-    assert before["image"] >= {"prune-runs", "prune-unused"}
-    assert after["image"] == {"prune-runs"}
+    prune(DOCKER, hours=1, percent=99)
+    after = there()
     assert before["container"] >= {"prune-runs", "prune-ended"}
-    assert after["container"] == {"prune-runs"}
-    assert before["network"] - after["network"] >= {"prune-unused"}
-    assert len(before["volume"]) > len(after["volume"])
+    assert after["container"] == set()
+    assert before["network"] - after["network"] == {"prune-unused"}
+    assert len(before["volume"] - after["volume"]) == 2, "the anonymous one, and the builder's"
     assert "prune-named" in after["volume"]
+    assert before["image"] >= {"prune-runs", "prune-unused"}
+    assert after["image"] - {"<none>"} == {"untagged.invalid/image"}, (
+        "the images stay, without their names"
+    )
+
+    said = prune(DOCKER)
+    assert there() == {
+        "image": set(),
+        "container": set(),
+        "network": {"bridge", "host", "none"},
+        "volume": set(),
+    }
     (line,) = said.splitlines()
     assert re.fullmatch(r"prune: the volume is \d+% full; .*; now \d+% full", line), line
+    again = Started(build(3)).end()
     assert again.succeeded, again.text
     assert again.text.count("CACHED") == DOCKERFILE.count("RUN"), again.text
+
+
+IMAGE = BASE.split()[1]
+
+
+def test_a_job_cannot_replace_a_base_image() -> None:
+    """The stack's file protects the lab's base image."""
+    poisoned = Started(
+        f"printf 'FROM {IMAGE}\\nRUN touch /poison\\n' | docker build --tag {IMAGE} --tag kept -"
+        f" && docker tag kept {IMAGE}"
+    ).end()
+    assert poisoned.succeeded, poisoned.text
+    result = Started(
+        f"printf 'FROM {IMAGE}\\nRUN test ! -e /poison && echo {uuid.uuid4()}\\n' | docker build -"
+        f" && docker run --rm {IMAGE} test ! -e /poison && docker run --rm kept ls /poison"
+        " && docker image rm kept"
+    ).end()
+    assert result.succeeded, result.text
+
+
+def test_a_pulled_image_loses_its_name_and_keeps_its_layers() -> None:
+    """So a base image is asked for again, and is not loaded again."""
+    assert Started(f"docker pull {IMAGE}").end().succeeded
+    assert IMAGE.rpartition(":")[0] in there()["image"]
+    prune(DOCKER, hours=1, percent=99)
+    assert there()["image"] - {"<none>"} == {"untagged.invalid/image"}
+    again = Started(f"docker run --rm {IMAGE} true").end()
+    assert again.succeeded, again.text
+    assert re.search("Already exists|Downloaded newer image", again.text), again.text
+    assert "Pull complete" not in again.text
+
+
+COMPOSE = f"""
+services:
+  web:
+    image: {IMAGE}
+    command: sleep infinity
+    volumes: [data:/data, /anonymous]
+volumes: {{data: }}
+"""
+
+
+def test_the_compose_project_of_a_canceled_job_ends_with_it() -> None:
+    before = there()
+    up = job(
+        "docker compose up --detach --wait && echo is-up; sleep 300",
+        files={"compose.yaml": COMPOSE.encode()},
+    )
+    number = gitlab.submit(up)
+    name = f"ci-{number}"
+
+    def mine() -> bool:
+        return any(
+            one.startswith(name)
+            for kind in ("container", "network", "volume")
+            for one in there()[kind]
+        )
+
+    wait_until("the project is up", lambda: f"{name}-web-1" in there()["container"])
+    gitlab.cancel(number)
+    assert gitlab.wait(number, 120).status == "canceled"
+    wait_until("the project is gone", lambda: not mine())
+    after = there()
+    assert {**after, "image": set()} == {**before, "image": set()}
+
+
+def test_a_jobs_own_files_are_not_on_the_daemon() -> None:
+    """It would find an empty folder, and what it wrote there would be the next job's."""
+    for place in ("$PWD", "/tmp/of-the-job", "/data"):
+        result = Started(f"docker run --rm --volume {place}:/x {IMAGE} ls /x").end()
+        assert not result.succeeded, result.text
+        assert "read-only file system" in result.text
 
 
 @pytest.fixture

@@ -283,7 +283,18 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             ("prune_above_percent", 100, "must be"),
             ("prune_above_percent", 80.5, "whole"),
             ("enable_pruning", "no", "must be"),
+            ("protected_images", "python", "must be"),
+            ("enable_image_protection", "no", "must be"),
         )
+    ],
+    *[
+        (
+            "isolation",
+            daemon(protected_images=["alpine", pattern]),
+            "docker_daemon.protected_images[1]:",
+            "such as 'registry.example.com/base/*'",
+        )
+        for pattern in ("", "two words", "a\nb", "$(id)", "name@sha256:1", "[a-z]", "-x", "a?")
     ],
     *[
         (

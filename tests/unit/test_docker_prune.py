@@ -1,14 +1,18 @@
 """What removes the jobs' leftovers at the shared daemon: its container, and its script."""
 
+import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gitlab_runner_k8s import SharedDockerDaemon, pins
+from gitlab_runner_k8s import RunnerPlatform, SharedDockerDaemon, pins
 from gitlab_runner_k8s.meta import script
 
+from lab import process
+from tests import builders
 from tests.harness import Recorder, deploy
 
 SHELLS = ["dash", "bash"]
@@ -38,9 +42,10 @@ def test_the_container_has_the_daemons_client_and_no_privilege(isolation: str) -
     }
     assert set(prune["resources"]["limits"]) == {"cpu", "memory"}
     mounts = {one["mountPath"]: one for one in prune["volumeMounts"]}
-    assert all(one["readOnly"] for one in mounts.values())
-    assert {one["name"] for one in mounts.values()} == {"data", "config", "probe"}
+    assert {one["name"] for one in mounts.values()} == {"data", "config", "probe", "prune"}
+    assert {one["name"] for one in mounts.values() if not one.get("readOnly")} == {"prune"}
     environment = {one["name"]: one["value"] for one in prune["env"]}
+    environment.pop("PROTECTED_IMAGES")
     assert environment == {
         "DOCKER_HOST": "tcp://localhost:2376",
         "DOCKER_TLS_VERIFY": "1",
@@ -61,9 +66,51 @@ def test_the_daemon_serves_until_its_end_with_the_container_beside_it() -> None:
 
 
 def test_what_is_chosen_is_what_the_script_gets() -> None:
-    prune = containers(made(prune_keep_hours=24, prune_above_percent=95))["prune"]
-    assert prune["command"][2:] == ["/var/lib/docker", "24", "95", "3600"]
-    assert containers(made())["prune"]["command"][3:5] == ["72", "80"]
+    chosen = made(prune_keep_hours=24, prune_above_percent=95, maximum_job_timeout_seconds=7200)
+    prune = containers(chosen)["prune"]
+    state = next(one["mountPath"] for one in prune["volumeMounts"] if one["name"] == "prune")
+    assert prune["command"][2:] == ["/var/lib/docker", "7200", "24", "95", state, "600"]
+    assert containers(made())["prune"]["command"][3:6] == ["3600", "72", "80"]
+
+
+def test_the_platforms_daemon_knows_the_longest_timeout_of_its_zones_jobs() -> None:
+    fleets = {
+        "short": {"token_secret_name": "a"},
+        "long": {"token_secret_name": "b", "runner": {"maximum_job_timeout_seconds": 9000}},
+        "other": {
+            "token_secret_name": "c",
+            "zone": "team",
+            "runner": {"maximum_job_timeout_seconds": 99000},
+        },
+    }
+    daemon = {"accept_shared_nodes": True}
+    args: Any = {
+        "gitlab_url": builders.GITLAB["gitlab_url"],
+        "fleets": fleets,
+        "docker_daemon": daemon,
+        "zones": {"team": {"docker_daemon": daemon}},
+    }
+    recorder = deploy(lambda: RunnerPlatform("p", args))
+    found = {
+        one.name: one.pod["initContainers"][1]["command"][3]
+        for one in recorder.of_type(":StatefulSet")
+        if "docker" in one.name
+    }
+    assert found == {"p-docker-daemon": "9000", "p-team-docker-daemon": "99000"}
+
+
+def patterns(**options: Any) -> list[str]:
+    prune = containers(made(**options))["prune"]
+    found = {one["name"]: one["value"] for one in prune["env"]}
+    return str(found.get("PROTECTED_IMAGES", "")).splitlines()
+
+
+def test_the_names_of_base_images_are_protected_as_docker_shows_them() -> None:
+    own = ["docker.io/library/own", "docker.io/group/base:*", "registry.example.com:5000/base/*"]
+    found = patterns(protected_images=own)
+    assert {"python", "debian"} <= set(found)
+    assert found[-3:] == ["own", "group/base:*", "registry.example.com:5000/base/*"]
+    assert patterns(enable_image_protection=False) == []
 
 
 def test_pruning_can_be_left_out() -> None:
@@ -72,27 +119,53 @@ def test_pruning_can_be_left_out() -> None:
     assert "prune.sh" not in recorder.one(":ConfigMap").plain["data"]
 
 
+OLD, NEW = "2020-01-01T00:00:00.5Z", "2999-01-01T00:00:00.5Z"
 PRUNES = [
-    "container prune --force --filter until=72h",
-    "network prune --force --filter until=72h",
+    "ps --all --quiet --no-trunc",
+    "inspect --format {{.Created}} {{.Id}} c0 c1",
+    "rm --force --volumes c0",
+    "network prune --force --filter until=600s",
     "volume prune --force",
+    "volume ls --quiet --filter dangling=true",
+    "volume inspect --format {{.CreatedAt}} {{.Name}}"
+    ' {{index .Labels "com.docker.compose.project"}} v0 v1 v2 v3',
+    "volume rm v0 buildx_buildkit_x0_state",
+    "image ls --no-trunc --format {{.Repository}}:{{.Tag}} {{.ID}}",
     "image prune --force --filter until=72h",
 ]
-UNUSED = "image prune --force --all --filter until=72h"
+UNUSED = [
+    "image prune --force --all --filter until=72h",
+    *PRUNES[5:7],
+    "volume rm v0 buildx_buildkit_x0_state named",
+]
 ANSWERS = {
-    "container": "Deleted Containers:\nc0ffee\n\nTotal reclaimed space: 12.5MB",
-    "network": "Deleted Networks:\njob-1\nDeleted-not\n",
-    "volume": "Total reclaimed space: 0B",
-    "image": "Deleted Images:\nuntagged: app:1\n\nTotal reclaimed space: 1.84GB",
+    "ps": "c0\nc1",
+    "inspect": f"{OLD} c0\n{NEW} c1",
+    "rm": "c0",
+    "network prune": "Deleted Networks:\njob-1\nDeleted-not\n",
+    "volume prune": "Total reclaimed space: 0B",
+    "volume ls": "v0\nv1\nv2\nv3",
+    "volume inspect": f"{OLD} v0 ci-17\n{NEW} v1 ci-18\n{OLD} buildx_buildkit_x0_state \n"
+    f"{OLD} named other",
+    "volume rm": "v0",
+    "image ls": "",
+    "tag": "",
+    "image rm": "",
+    "image prune": "Deleted Images:\nuntagged: app:1\n\nTotal reclaimed space: 1.84GB",
 }
+SAID = (
+    "containers: 1; networks: 2; anonymous volumes: 0B; volumes of jobs: 1; image names: 0; "
+    "untagged images: 1.84GB"
+)
 
 
 class Daemon:
     """Runs the script with stand-ins for `docker` and `df`, which say what they are told to."""
 
     def __init__(self, folder: Path) -> None:
-        self.tools, self.calls = folder / "bin", folder / "calls"
+        self.tools, self.calls, self.state = folder / "bin", folder / "calls", folder / "state"
         self.tools.mkdir()
+        self.state.mkdir()
         self.calls.write_text("")
         self.full(50)
         self.answer()
@@ -104,26 +177,36 @@ class Daemon:
     def full(self, percent: int) -> None:
         self._stand_in("df", f"echo header\necho disk 1000 {percent}0 0 {percent}% /a dir")
 
-    def answer(self, *, down: bool = False, **errors: str) -> None:
+    def answer(
+        self, answers: Mapping[str, str] | None = None, *, down: bool = False, **errors: str
+    ) -> None:
         cases = [
-            f"{kind}) echo '{errors[kind]}' >&2; exit 1;;"
+            f"\"{kind}\"*) echo '{errors[kind]}' >&2; exit 1;;"
             if kind in errors
-            else f"{kind}) echo '{text}';;"
-            for kind, text in ANSWERS.items()
+            else f'"{kind}"*) {{ cat << "END"\n{text}\nEND\n}} | grep -v ^$ || true;;'
+            for kind, text in (ANSWERS | dict(answers or {})).items()
         ]
         version = "echo 'Client: 1'; echo 'no route' >&2; exit 1" if down else "echo 'Server: 1'"
         self._stand_in(
             "docker",
-            f'echo "$*" >> {self.calls}\ncase $1 in\nversion) {version};;\n'
+            f'echo "$*" >> {self.calls}\ncase $* in\nversion) {version};;\n'
             + "\n".join(cases)
             + "\n*) exit 9;;\nesac",
+        )
+
+    def age(self, seconds: int) -> None:
+        """Make all names older, for the script."""
+        names = [line.split() for line in (self.state / "names").read_text().splitlines()]
+        (self.state / "names").write_text(
+            "".join(f"{int(since) - seconds} {name} {id}\n" for since, name, id in names)
         )
 
     def sleep(self, text: str) -> None:
         self._stand_in("sleep", text)
 
     def command(self, shell: str, *more: str) -> list[str]:
-        return [shell, "-c", script("daemon/prune.sh"), "prune.sh", "/data", "72", "80", *more]
+        arguments = ("/data", "600", "72", "80", str(self.state), *more)
+        return [shell, "-c", script("daemon/prune.sh"), "prune.sh", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,10 +239,7 @@ def test_images_stay_while_there_is_room(daemon: Daemon, shell: str) -> None:
     done = daemon.once(shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert daemon.called() == PRUNES
-    assert done.stdout == (
-        "prune: the volume is 80% full; stopped containers: 12.5MB; networks: 2; "
-        "anonymous volumes: 0B; untagged images: 1.84GB\n"
-    )
+    assert done.stdout == f"prune: the volume is 80% full; {SAID}\n"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -167,8 +247,8 @@ def test_unused_images_go_above_the_limit(daemon: Daemon, shell: str) -> None:
     daemon.full(81)
     done = daemon.once(shell)
     assert (done.returncode, done.stderr) == (0, "")
-    assert daemon.called() == [*PRUNES, UNUSED]
-    assert done.stdout.endswith("; unused images: 1.84GB; now 81% full\n")
+    assert daemon.called() == [*PRUNES, *UNUSED]
+    assert done.stdout.endswith("; unused images: 1.84GB; unused volumes: 1; now 81% full\n")
     assert len(done.stdout.splitlines()) == 1
 
 
@@ -183,11 +263,83 @@ def test_nothing_is_tried_while_the_daemon_is_down(daemon: Daemon, shell: str) -
 
 def test_what_fails_is_said_and_does_not_keep_the_rest(daemon: Daemon) -> None:
     daemon.full(99)
-    daemon.answer(container="a warning\na prune operation is already running")
+    daemon.answer(rm="a warning\nremoval is already in progress")
     done = daemon.once()
     assert done.returncode == 1
-    assert daemon.called() == [*PRUNES, UNUSED]
-    assert "stopped containers: a prune operation is already running; networks: 2" in done.stdout
+    assert daemon.called() == [*PRUNES, *UNUSED]
+    assert "containers: removal is already in progress; networks: 2" in done.stdout
+
+
+NAMELESS = "untagged.invalid/image"
+ID = "sha256:" + "0123456789ab" * 5 + "0123"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_image_loses_its_name_and_later_its_last_one(daemon: Daemon, shell: str) -> None:
+    """Names count from the round that first saw them, by name and image."""
+    other = ID[:-1] + "f"
+    listed = f"app:1 {ID}\n<none>:<none> {ID}\nold@sha:<none> {ID}\n{NAMELESS}:aa {ID}"
+    daemon.answer({"image ls": listed})
+    daemon.once(shell)
+    assert not [call for call in daemon.called() if call.startswith(("tag", "image rm"))]
+    hour = 3600
+    daemon.age(601)
+    daemon.calls.write_text("")
+    daemon.answer({"image ls": f"{listed}\nnew:1 {ID}\napp:2 {other}"})
+    daemon.once(shell)
+    changes = [call for call in daemon.called() if call.startswith(("tag", "image rm"))]
+    assert changes == [f"tag {ID} {NAMELESS}:0123456789ab", "image rm app:1"]
+    daemon.age(72 * hour)
+    daemon.calls.write_text("")
+    daemon.answer({"image ls": f"{NAMELESS}:aa {ID}"})
+    daemon.once(shell)
+    changes = [call for call in daemon.called() if call.startswith(("tag", "image rm"))]
+    assert changes == [f"image rm {NAMELESS}:aa"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_in_use_or_gone_is_no_failure(daemon: Daemon, shell: str) -> None:
+    daemon.answer({"image ls": f"app:1 {ID}"})
+    daemon.once(shell)
+    daemon.age(601)
+    for error, code in (("No such image: app:1", 0), ("permission denied", 1)):
+        daemon.answer({"image ls": f"app:1 {ID}"}, tag=f"Error: {error}")
+        done = daemon.once(shell)
+        assert done.returncode == code
+        assert ("image names: 0" in done.stdout) == (code == 0), done.stdout
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_protected_name_is_taken_away_at_once(daemon: Daemon, tmp_path: Path, shell: str) -> None:
+    """Whatever no longer has the image of the event is left alone."""
+    names = ["python:3.12", "pythonic:1", "registry.example.com:5000/base/a:1", "moved:1", "app:1"]
+    events = "\n".join(f"{ID} {name}" for name in names)
+    daemon.answer(
+        {"events": events, "image inspect --format {{.Id}} moved": "sha256:other"}
+        | {"image inspect": ID, "tag": ""}
+    )
+    ended = tmp_path / "ended"
+    daemon.sleep(f'[ "$1" != 5 ] || touch {ended}; exec /bin/sleep 60')
+    with subprocess.Popen(
+        daemon.command(shell, "3600"),
+        env={
+            **daemon.environment,
+            "PROTECTED_IMAGES": "python\nregistry.example.com:5000/base/*\nmoved:*",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        process.wait_for("the end of the events", ended.exists, 30)
+        os.killpg(run.pid, signal.SIGTERM)
+        assert run.stdout
+        said = [line for line in run.stdout if line.startswith("protect:")]
+    taken = ["python:3.12", "registry.example.com:5000/base/a:1"]
+    removed = [call for call in daemon.calls.read_text().splitlines() if "image rm" in call]
+    assert removed == [f"image rm {name}" for name in taken]
+    assert said == [
+        f"protect: removed the name {name}, which a job gave to an image\n" for name in taken
+    ]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

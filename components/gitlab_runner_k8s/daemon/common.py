@@ -40,6 +40,8 @@ class Kind:
     """Suffix of the names of the pod and its volume, after the component's name."""
     scratch: Mapping[str, str] = field(default_factory=dict)
     """Folders to which the daemon writes temporary files, by the name of their volume."""
+    empty: Mapping[str, str] = field(default_factory=dict)
+    """Folders to which nothing may write, by the name of their volume."""
 
     @property
     def server_certs_path(self) -> str:
@@ -134,6 +136,7 @@ def volume_mounts(kind: Kind) -> list[dict[str, Any]]:
         "config": kind.config_path,
         "server": kind.server_certs_path,
         "probe": kind.client_certs_path,
+        **kind.empty,
     }
     return [
         {"name": "data", "mountPath": kind.data_path},
@@ -220,6 +223,8 @@ def stateful_set(
     config: tuple[str, pulumi.Input[str]],
     pod: dict[str, Any],
     opts: pulumi.ResourceOptions,
+    *,
+    scratch: Sequence[str] = (),
 ) -> k8s.apps.v1.StatefulSet:
     """Declare the Services, the configuration and the pods of a component's daemons.
 
@@ -232,6 +237,7 @@ def stateful_set(
         config: Name and text of the configuration. A change restarts the pods.
         pod: The pod's spec, with its containers, in addition to the parts that all kinds have.
         opts: Options of the resources.
+        scratch: More volumes for temporary files, beside the kind's.
     """
     services = [
         # Each daemon has its own Service, because a project's layers are on one daemon. The Service
@@ -285,7 +291,10 @@ def stateful_set(
                 workloads.config_volume("config", config_map),
                 workloads.secret_volume("server", certificates.server, kind.key_mode),
                 workloads.secret_volume("probe", certificates.probe, kind.key_mode),
-                *({"name": volume, "emptyDir": {}} for volume in kind.scratch),
+                *(
+                    {"name": volume, "emptyDir": {}}
+                    for volume in (*kind.scratch, *kind.empty, *scratch)
+                ),
             ],
             **({"securityContext": security} if kind.user else {}),
             **({"topologySpreadConstraints": [spread]} if settings.replicas > 1 else {}),

@@ -14,9 +14,18 @@ from ..outputs import lift
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems, quantity
 from . import common as daemon
-from .settings import SharedDockerDaemonSettings
+from .settings import BASE_IMAGES, SharedDockerDaemonSettings
 
-PRIVILEGED = daemon.Kind("docker", net.DOCKER_PORT, "/var/lib/docker", "/etc/docker", 0o400)
+PRIVILEGED = daemon.Kind(
+    "docker",
+    net.DOCKER_PORT,
+    "/var/lib/docker",
+    "/etc/docker",
+    0o400,
+    scratch={"run": "/run"},
+    # With nothing there, the image's entry point would mount a folder that anybody can write to.
+    empty={"tmp": "/tmp"},
+)
 # The layers of a rootless daemon belong to other users. Its pod and its volume have another name,
 # so that the two kinds never use the same volume. A rootless daemon also sees another /etc.
 ROOTLESS = daemon.Kind(
@@ -31,8 +40,9 @@ ROOTLESS = daemon.Kind(
 )
 
 
-_PRUNE_SECONDS = 3600
+_PRUNE_SECONDS = 600
 """Seconds between two runs of the pruning."""
+_PRUNE_STATE = "/run/prune"
 
 
 class SharedDockerDaemon(pulumi.ComponentResource):
@@ -106,12 +116,14 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             arguments=[*_arguments(kind, settings.mtu, socket), *_rootless_arguments(kind)],
             over_socket=["docker", f"--host={socket}", "version"],
             over_tls=_version_over_tls(kind),
-            security_context={
-                "privileged": True,
-                # Apart from its volumes, a rootless daemon writes only to a tmpfs of its namespace.
-                **({"readOnlyRootFilesystem": True} if kind.user else {}),
+            # A bind mount of a job's own path fails, because the daemon does not have the path and
+            # cannot create it. Otherwise the job would find an empty folder, and leave its files.
+            security_context={"privileged": True, "readOnlyRootFilesystem": True},
+            environment={
+                # buildx writes to its configuration even to inspect the daemon.
+                "DOCKER_CONFIG": "/tmp/client" if kind.user else "/run/client",
+                **(_rootless_environment(settings) if kind.user else {}),
             },
-            environment=_rootless_environment(settings) if kind.user else None,
         )
         if settings.metrics_namespaces:
             container["ports"].append({"name": "metrics", "containerPort": net.DOCKER_METRICS_PORT})
@@ -134,6 +146,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
                 "containers": [container],
             },
             pulumi.ResourceOptions(parent=self),
+            scratch=("prune",) if settings.enable_pruning else (),
         )
 
 
@@ -164,8 +177,10 @@ def _prune(kind: daemon.Kind, settings: SharedDockerDaemonSettings, image: str) 
     data, config, _, client, *_ = daemon.volume_mounts(kind)
     arguments = (
         kind.data_path,
+        settings.maximum_job_timeout_seconds,
         settings.prune_keep_hours,
         settings.prune_above_percent,
+        _PRUNE_STATE,
         _PRUNE_SECONDS,
     )
     environment = {
@@ -173,6 +188,10 @@ def _prune(kind: daemon.Kind, settings: SharedDockerDaemonSettings, image: str) 
         "DOCKER_TLS_VERIFY": "1",
         "DOCKER_CERT_PATH": kind.client_certs_path,
     }
+    if settings.enable_image_protection:
+        patterns = [*BASE_IMAGES, *map(_familiar, settings.protected_images)]
+        environment["PROTECTED_IMAGES"] = "\n".join(patterns)
+    state = {"name": "prune", "mountPath": _PRUNE_STATE}
     return {
         "name": "prune",
         "image": image,
@@ -186,8 +205,13 @@ def _prune(kind: daemon.Kind, settings: SharedDockerDaemonSettings, image: str) 
         },
         "securityContext": _unprivileged(),
         # The volume only shows how full it is.
-        "volumeMounts": [{**data, "readOnly": True}, config, client],
+        "volumeMounts": [{**data, "readOnly": True}, config, client, state],
     }
+
+
+def _familiar(pattern: str) -> str:
+    """Return a pattern of names as docker shows them: without what stands for Docker Hub."""
+    return pattern.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _unprivileged() -> dict[str, Any]:

@@ -11,7 +11,12 @@ from ..kubernetes.settings import ClusterDnsSettings, ResourcesSettings, over
 from ..runner.connections import Replicas
 from ..validation.base import Choice, Settings
 from ..validation.rules.basic import Hours, Seconds, Whole
-from ..validation.rules.images import DockerImageReference, Image, ImageReference
+from ..validation.rules.images import (
+    DockerImageReference,
+    Image,
+    ImageNamePattern,
+    ImageReference,
+)
 from ..validation.rules.kubernetes import (
     AnyNamespace,
     Labels,
@@ -144,6 +149,18 @@ class AddressPoolSettings(Settings):
             )
 
 
+BASE_IMAGES = [
+    *("almalinux", "alpine", "amazoncorretto", "amazonlinux", "archlinux", "buildpack-deps"),
+    *("busybox", "caddy", "clojure", "composer", "dart", "debian", "docker", "eclipse-temurin"),
+    *("elasticsearch", "elixir", "erlang", "fedora", "gcc", "golang", "gradle", "haproxy"),
+    *("haskell", "httpd", "ibm-semeru-runtimes", "julia", "mariadb", "maven", "memcached"),
+    *("mongo", "mysql", "nginx", "node", "openjdk", "oraclelinux", "perl", "php", "postgres"),
+    *("pypy", "python", "r-base", "rabbitmq", "redis", "rockylinux", "ruby", "rust"),
+    *("sapmachine", "swift", "tomcat", "traefik", "ubuntu", "valkey"),
+]
+"""Official images of Docker Hub that most builds and services start from."""
+
+
 class DockerSettings(DaemonSettings):
     """Settings of a shared Docker daemon."""
 
@@ -173,17 +190,26 @@ class DockerSettings(DaemonSettings):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: bool = True
-    """Remove once an hour what jobs leave beside the build cache: stopped containers, and unused
-    networks, anonymous volumes and images. Pruning needs Kubernetes 1.29 or newer."""
+    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
+    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer."""
+    enable_image_protection: bool = True
+    """Let only a pull give an image the name of a base image. If a job builds or tags an image
+    with such a name, pruning takes the name away at once. Otherwise every later build would
+    start from that image in place of the registry's. Base images are `protected_images`, and the
+    official images of Docker Hub that most builds start from, such as python and nginx. The setting
+    has no effect without pruning."""
+    protected_images: list[ImageNamePattern] = []
+    """Names of more base images. `*` stands for any text. A name without a tag stands for all its
+    tags. For example, "registry.example.com/base/*"."""
     prune_keep_hours: Hours = 72
-    """Hours after their creation for which pruning keeps stopped containers, unused networks and
-    unused images. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
+    """Hours for which pruning keeps an image that has lost its name, and after its creation an
+    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday)."""
     prune_above_percent: Annotated[Whole, Field(ge=10, le=99)] = 80
-    """Percent of the volume in use above which pruning removes every image that no container uses.
-    Below it, pruning removes only untagged images. In both cases it keeps images for
-    `prune_keep_hours`. The value must be more than `build_cache_percent`. The default lies between
-    the build cache's 70 and the 90 at which the daemon removes build cache to make room."""
+    """Percent of the volume in use above which pruning removes every image and every volume that no
+    container uses and that was created more than `prune_keep_hours` ago. The value must be more
+    than `build_cache_percent`. The default lies between the build cache's 70 and the 90 at which
+    the daemon removes build cache to make room."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
@@ -256,6 +282,10 @@ class SharedDockerDaemonSettings(DaemonLocationSettings, DockerSettings):
     namespace: Namespace = "gitlab-runner-docker"
     """Existing namespace that only the daemon uses. It needs the Pod Security level
     `privileged`."""
+    maximum_job_timeout_seconds: Annotated[Seconds, Field(ge=600)] = 3600
+    """Longest timeout of a job in seconds. Pruning removes containers, running or stopped, and
+    networks that are older. It also takes the names of images then, so that a build asks the
+    registry again."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()

@@ -147,15 +147,20 @@ def _first_job_namespace(settings: RunnerPlatformSettings) -> str:
     return settings.zone_namespaces(settings.zone_names()[0])[0]
 
 
-def _has_privilege(settings: RunnerPlatformSettings, zone: str) -> bool:
-    runners = [
+def _zone_runners(settings: RunnerPlatformSettings, zone: str) -> list[RunnerSettings]:
+    if not settings.fleets:
+        return [settings.runner]
+    return [
         settings.fleet_runner(fleet) for fleet in settings.fleets.values() if fleet.zone == zone
     ]
+
+
+def _has_privilege(settings: RunnerPlatformSettings, zone: str) -> bool:
     return any(
         runner.enable_privileged_jobs
         or runner.enable_privileged_services
         or privileges(runner.extra_config)
-        for runner in (runners if settings.fleets else [settings.runner])
+        for runner in _zone_runners(settings, zone)
     )
 
 
@@ -174,7 +179,11 @@ def _zone(
         "cluster_domain": settings.network.cluster_domain,
         **_network(settings),
     }
-    metrics = {"metrics_namespaces": list(readers)} if readers else {}
+    timeouts = [runner.maximum_job_timeout_seconds for runner in _zone_runners(settings, zone)]
+    more = {
+        "maximum_job_timeout_seconds": max(timeouts, default=3600),
+        **({"metrics_namespaces": list(readers)} if readers else {}),
+    }
 
     def options(daemon: DockerSettings | BuildKitSettings) -> dict[str, Any]:
         urls = {"registry_mirrors": [*daemon.registry_mirrors, *mirrors]} if mirrors else {}
@@ -186,9 +195,7 @@ def _zone(
         daemon_namespace=daemon_namespace,
         has_privilege=_has_privilege(settings, zone),
         docker=(
-            SharedDockerDaemonSettings.model_construct(**options(docker) | metrics)
-            if docker
-            else None
+            SharedDockerDaemonSettings.model_construct(**options(docker) | more) if docker else None
         ),
         buildkit=BuildKitDaemonSettings.model_construct(**options(buildkit)) if buildkit else None,
     )

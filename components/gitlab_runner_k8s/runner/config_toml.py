@@ -197,6 +197,7 @@ def _kubernetes(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> dic
         **settings.service_resources.executor("service_"),
         "dns_config": _dns_config(settings, extra),
         "volumes": _volumes(settings) or None,
+        "container_lifecycle": _container_lifecycle(settings, extra),
     }
 
 
@@ -294,6 +295,26 @@ def _dns_config(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any
     return lift(joined, hosts)
 
 
+def _container_lifecycle(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any:
+    """Return the hook that removes the job's own Compose project from the Docker daemon.
+
+    Kubernetes runs it when the job's pod ends, also after a timeout and a cancellation. The user's
+    own hook replaces it.
+    """
+    hooks = extra.get("kubernetes", {}).get("container_lifecycle", {})
+    if settings.docker is None or "pre_stop" in hooks or not is_posix_shell(extra):
+        return None
+    replicas = settings.docker.replicas
+
+    def hook(host: str) -> dict[str, Any]:
+        commands = [script("runner/remove_compose_project.sh")]
+        if replicas > 1:
+            commands.insert(0, _assign_daemon("docker", host, replicas))
+        return {"pre_stop": {"exec": {"command": ["/bin/sh", "-c", "\n".join(commands)]}}}
+
+    return lift(hook, settings.docker.host)
+
+
 def _pre_build_script(
     settings: GitLabRunnerSettings, extra: Mapping[str, Any]
 ) -> pulumi.Input[str] | None:
@@ -366,6 +387,16 @@ def _parts(host: str) -> tuple[str, str]:
     return shlex.quote(host[:end]), shlex.quote(host[end:])
 
 
+def _assign_daemon(kind: str, host: str, replicas: int) -> str:
+    """Return the commands that set the variable of a project's daemon among several."""
+    head, tail = _parts(host)
+    return f"""\
+    {kind}_suffix=$(
+replicas={replicas}
+{script("runner/choose_daemon.sh")})
+    export {kind.upper()}_HOST={head}"${kind}_suffix"{tail}"""
+
+
 def _choose_daemon(kind: str, host: str, replicas: int, waits: bool) -> str:
     """Return the commands with which a job chooses its project's daemon among several.
 
@@ -375,10 +406,7 @@ def _choose_daemon(kind: str, host: str, replicas: int, waits: bool) -> str:
     variable, (head, tail) = f"{kind.upper()}_HOST", _parts(host)
     choose = f"""\
 if [ "${{{variable}:-}}" = {head}{tail} ]; then
-    {kind}_suffix=$(
-replicas={replicas}
-{script("runner/choose_daemon.sh")})
-    export {variable}={head}"${kind}_suffix"{tail}
+{_assign_daemon(kind, host, replicas)}
     echo "This project's daemon, one of {replicas}: ${variable}"
 """
     fall_back = f"""\

@@ -1,22 +1,28 @@
 # Removes what jobs leave on the daemon, other than the build cache, which the daemon limits itself.
-# Usage: DIRECTORY HOURS PERCENT [SECONDS]
-# Runs once, or every SECONDS. It removes objects that are older than HOURS, and unused images if the
-# volume of DIRECTORY is fuller than PERCENT. Docker knows when an image was created, not when it was
-# used: base images look old on the day of their pull, so images stay while there is room.
-# It never removes the build cache, named volumes, or anything that a running container uses.
-# The client gets the daemon's address and certificates from its environment.
-set -eu
+# Usage: DIRECTORY TIMEOUT HOURS PERCENT STATE [SECONDS]
+# Runs once, or every SECONDS. What is older than TIMEOUT seconds, the longest timeout of a job, is of
+# a job that is over. Images stay for HOURS; STATE is a folder for the times of their names. If the
+# volume of DIRECTORY is fuller than PERCENT, images and volumes go that are older than HOURS.
+# In a loop, it also removes at once the names in $PROTECTED_IMAGES, a pattern a line, if a job gives
+# one to an image. The client gets the daemon's address and certificates from its environment.
+# Lists of ids and names are several words, and patterns are no texts.
+# shellcheck disable=SC2086,SC2254
+set -euf
 
-directory=$1 hours=$2 limit=$3 every=${4-}
+directory=$1 timeout=$2 hours=$3 limit=$4 state=$5 every=${6-}
+# The name of an image that has lost the name that a job gave it. Nobody can push or pull it.
+nameless=untagged.invalid/image
 
 fullness() { df -Pk "$directory" | awk 'NR == 2 { print $5 + 0 }'; }
 last() { printf "%s\n" "$1" | tail -n 1; }
+# The time SECONDS ago, as docker writes times.
+ago() { date -u -d "@$(($(date +%s) - $1))" +%Y-%m-%dT%H:%M:%S; }
 
-# Appends to `said` the size that was freed, or the number of objects if docker prints no size.
-prune() {
-    what=$1 kind=$2
-    shift 2
-    if output=$(docker "$kind" prune --force "$@" 2>&1); then
+# Appends to `said` what a command freed: the size, or the number of lines if it prints no size.
+run() {
+    what=$1
+    shift
+    if output=$("$@" 2>&1); then
         said="$said; $what: $(printf "%s\n" "$output" | awk '
             /^Total reclaimed space: / { size = $4 }
             !/:$|^$|^Total reclaimed/ { count++ }
@@ -26,6 +32,60 @@ prune() {
     fi
 }
 
+containers() {
+    ids=$(docker ps --all --quiet --no-trunc) || return
+    [ -n "$ids" ] || return 0
+    # One of them may end meanwhile.
+    old=$(docker inspect --format '{{.Created}} {{.Id}}' $ids 2> /dev/null |
+        awk -v before="$(ago "$timeout")" '$1 < before { print $2 }')
+    [ -z "$old" ] || docker rm --force --volumes $old
+}
+
+# Removes volumes that no container has and that were created SECONDS ago: those of a job's Compose
+# project and of builders, or with `all` those with any name.
+volumes() {
+    names=$(docker volume ls --quiet --filter dangling=true) || return
+    [ -n "$names" ] || return 0
+    old=$(docker volume inspect --format \
+        '{{.CreatedAt}} {{.Name}} {{index .Labels "com.docker.compose.project"}}' $names 2> /dev/null |
+        awk -v before="$(ago "$1")" -v all="${2-}" '
+            $1 < before && (all || $3 ~ /^ci-[0-9]+$/ || $2 ~ /^buildx_buildkit_.*_state$/) {
+                print $2
+            }')
+    [ -z "$old" ] || docker volume rm $old
+}
+
+# Takes a name from an image. The image stays, so that a pull of it finds its layers.
+forget() {
+    id=${2#sha256:}
+    docker tag "$2" "$nameless:$(printf '%.12s' "$id")" && docker image rm "$1" > /dev/null
+}
+
+# Takes each name that an image has had for TIMEOUT: a build would prefer that image to the
+# registry's. Removes images that have had no name for HOURS.
+names() {
+    now=$(date +%s)
+    docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' > "$state/listed" || return
+    touch "$state/names"
+    awk -v now="$now" '
+        FILENAME == ARGV[1] { since[$2 " " $3] = $1; next }
+        $1 !~ /:<none>$/ { print ($1 " " $2 in since ? since[$1 " " $2] : now), $1, $2 }
+    ' "$state/names" "$state/listed" > "$state/new"
+    mv "$state/new" "$state/names"
+    while read -r since name id; do
+        case $name in
+            "$nameless":*)
+                [ $((now - since)) -lt $((hours * 3600)) ] || docker image rm "$name" > /dev/null || :
+                ;;
+            *)
+                [ $((now - since)) -lt "$timeout" ] || ! forget "$name" "$id" || echo "$name"
+                ;;
+        esac
+    done < "$state/names" 2> "$state/errors"
+    # An image may be gone meanwhile. What a container uses keeps its name of no use.
+    ! grep -vE "No such image|is using its referenced image|is being used by" "$state/errors"
+}
+
 round() {
     failed=0
     if ! output=$(docker version 2>&1); then
@@ -33,18 +93,49 @@ round() {
         return 1
     fi
     said="prune: the volume is $(fullness)% full"
-    prune "stopped containers" container --filter "until=${hours}h"
-    prune networks network --filter "until=${hours}h"
+    run containers containers
+    run networks docker network prune --force --filter "until=${timeout}s"
     # Only volumes that no container has, running or stopped. `volume prune` has no filter by age.
-    prune "anonymous volumes" volume
+    run "anonymous volumes" docker volume prune --force
+    run "volumes of jobs" volumes "$timeout"
+    run "image names" names
     # By age too, because a job may run what it built by its id.
-    prune "untagged images" image --filter "until=${hours}h"
+    run "untagged images" docker image prune --force --filter "until=${hours}h"
     if [ "$(fullness)" -gt "$limit" ]; then
-        prune "unused images" image --all --filter "until=${hours}h"
+        run "unused images" docker image prune --force --all --filter "until=${hours}h"
+        run "unused volumes" volumes $((hours * 3600)) all
         said="$said; now $(fullness)% full"
     fi
     printf "%s\n" "$said"
     return "$failed"
+}
+
+# Tells whether a name, or its part before the tag, matches a pattern.
+is_protected() {
+    printf '%s\n' "$PROTECTED_IMAGES" | {
+        while read -r pattern; do
+            case $1 in $pattern) exit 0 ;; esac
+            case ${1%:*} in $pattern) exit 0 ;; esac
+        done
+        exit 1
+    }
+}
+
+# `docker build`, `docker tag` and `docker import` are `tag` events. A pull is none. Nor is `docker load`
+# or `docker commit`, which jobs rather use for images of their own.
+protect() {
+    since=$(date +%s)
+    while true; do
+        docker events --since "$since" --filter type=image --filter event=tag \
+            --format '{{.Actor.ID}} {{index .Actor.Attributes "name"}}' 2> /dev/null |
+            while read -r id name; do
+                is_protected "$name" || continue
+                [ "$(docker image inspect --format '{{.Id}}' "$name" 2> /dev/null)" = "$id" ] || continue
+                forget "$name" "$id" && echo "protect: removed the name $name, which a job gave to an image"
+            done || :
+        since=$(date +%s)
+        sleep 5
+    done
 }
 
 if [ -z "$every" ]; then
@@ -53,6 +144,7 @@ if [ -z "$every" ]; then
 fi
 # A shell handles a signal only after the command in its foreground has ended.
 trap 'exit 0' TERM INT
+[ -z "${PROTECTED_IMAGES-}" ] || protect &
 while true; do
     round &
     pause=$every

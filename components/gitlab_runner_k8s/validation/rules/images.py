@@ -77,3 +77,18 @@ def _docker_image(value: str) -> str | None:
 
 
 DockerImageReference = Annotated[ImageReference, rule(_docker_image)]
+
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9*._/:-]*")
+
+
+def _name_pattern(value: str) -> str | None:
+    if _NAME_PATTERN.fullmatch(value):
+        return None
+    return (
+        "must be the name of an image without spaces, in which '*' stands for any text, such as "
+        "'registry.example.com/base/*'"
+    )
+
+
+ImageNamePattern = Annotated[str, rule(_name_pattern)]
