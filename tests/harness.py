@@ -38,7 +38,10 @@ def _computed(kind: str, name: str) -> dict[str, Any]:
         "tls:index/privateKey:PrivateKey": {"privateKeyPem": f"key-{name}"},
         "tls:index/certRequest:CertRequest": {"certRequestPem": f"csr-{name}"},
         "tls:index/selfSignedCert:SelfSignedCert": {"certPem": f"cert-{name}"},
-        "tls:index/locallySignedCert:LocallySignedCert": {"certPem": f"cert-{name}"},
+        "tls:index/locallySignedCert:LocallySignedCert": {
+            "certPem": f"cert-{name}",
+            "validityEndTime": "2027-02-26T10:00:00Z",
+        },
         "aws:s3/bucket:Bucket": {"bucket": name, "arn": f"arn:aws:s3:::{name}"},
         "aws:iam/role:Role": {"arn": f"arn:aws:iam::123456789012:role/{name}"},
         "aws:iam/accessKey:AccessKey": {"secret": f"secret-{name}"},

@@ -257,6 +257,7 @@ set -- --progress plain --metadata-file "$work/metadata"
 [ -z "$builder" ] || set -- "$@" --builder "$builder"
 [ -z "$DOCKER_BUILD_DOCKERFILE" ] || set -- "$@" --file "$DOCKER_BUILD_DOCKERFILE"
 [ -z "$DOCKER_BUILD_TARGET" ] || set -- "$@" --target "$DOCKER_BUILD_TARGET"
+[ "$DOCKER_BUILD_PULL" = false ] || set -- "$@" --pull
 [ -z "$DOCKER_BUILD_PLATFORMS" ] || set -- "$@" --platform "$DOCKER_BUILD_PLATFORMS"
 lines "$DOCKER_BUILD_ARGS" > "$work/args"
 while IFS= read -r line; do

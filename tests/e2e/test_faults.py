@@ -33,7 +33,15 @@ from lab.gitlab import Cache, Result
 from lab.paths import ROOT, STATE
 from tests.e2e import stacks
 from tests.e2e.held import Held, job
-from tests.e2e.test_platform import PREFIX, Select, changed, client_context, docker_version, get
+from tests.e2e.test_platform import (
+    PREFIX,
+    Select,
+    changed,
+    client_context,
+    docker_version,
+    get,
+    secret,
+)
 from tests.required import needs_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.alone]
@@ -347,8 +355,50 @@ def test_certificates_are_rotated(select: Select, execute: Execute) -> None:
     select().up()
 
 
+def test_a_stolen_client_certificate_is_revoked(
+    select: Select, execute: Execute, tmp_path: Path
+) -> None:
+    """The documented command makes a new authority; the layers stay, and the next job works."""
+    build = ("docker build --progress plain .", {"Dockerfile": f"{BASE}\nRUN true\n".encode()})
+    assert execute(build[0], files=build[1]).succeeded
+    for file, text in secret(JOBS, f"{DOCKER}-client").items():
+        (tmp_path / f"stolen-{file}").write_text(text)
+    stolen = (tmp_path / "stolen-cert.pem", tmp_path / "stolen-key.pem")
+    assert docker_version(client_context(tmp_path, *stolen)) == 200
+    volume = get("pvc", DOCKER, f"data-{DOCKER}-0")["spec"]["volumeName"]
+    stack = select()
+    with rolls_once(DOCKER, "statefulset", DOCKER):
+        stack.up(replace=["**PrivateKey::*-docker-ca"])
+    assert get("pvc", DOCKER, f"data-{DOCKER}-0")["spec"]["volumeName"] == volume
+    with pytest.raises((URLError, ssl.SSLError, ConnectionError)) as caught:
+        docker_version(client_context(tmp_path, *stolen))
+    assert "certificate" in str(caught.value) or "reset" in str(caught.value)
+    result = execute(build[0], files=build[1])
+    assert result.succeeded, result.text
+    assert "CACHED" in result.text
+    assert set(changed(stack.up())) == {"same"}
+
+
+def credentials() -> tuple[str, str]:
+    """Return the runner's own key of the store."""
+    files = secret(RUNNER, f"{CACHE}-credentials")
+    return files["accesskey"], files["secretkey"]
+
+
+def listed(access_key: str, secret_key: str) -> str:
+    """Return what the store says to a key that lists the bucket."""
+    pod = the_pod(CACHE, "statefulset", f"{CACHE}-minio")["metadata"]["name"]
+    list_bucket = (
+        "read -r user password; export MC_CONFIG_DIR=/tmp/mc"
+        ' MC_HOST_it="http://$user:$password@localhost:9000";'
+        " { mc ls it/runner > /dev/null && echo listed; } 2>&1 || true"
+    )
+    shell = ("exec", "-i", pod, "--", "sh", "-c", list_bucket)
+    return cluster.kubectl("-n", CACHE, *shell, stdin=f"{access_key} {secret_key}\n")
+
+
 def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
-    """One update, the runner's pod rolls once, and the next job finds the cache."""
+    """One update, the runner's pod rolls once; the next job has its cache, the old key nothing."""
     assert cached(execute, "key").saved == {entry("key").key: True}
     stack = select()
     passwords = [
@@ -357,8 +407,12 @@ def test_the_stores_key_is_rotated(select: Select, execute: Execute) -> None:
         if resource["urn"].endswith(("cache-user-password", "cache-user-name"))
     ]
     assert len(passwords) == 2
+    key = credentials()
+    assert listed(*key) == "listed\n"
     with rolls_once(RUNNER, "deployment", RUNNER):
         stack.up(replace=passwords)
+    assert "does not exist in our records" in listed(*key)
+    assert listed(*credentials()) == "listed\n"
     result = execute("cat kept/file", cache=(entry("key", "pull"),))
     assert result.succeeded, result.text
     assert result.restored == {entry("key").key: True}

@@ -439,6 +439,11 @@ def test_every_option_of_a_build(template: Template) -> None:
     assert ran.given("--tag") == [f"{IMAGE}:{SHA}", f"{IMAGE}:latest", f"{IMAGE}:v1"]
 
 
+def test_base_images_are_the_registrys_unless_told_otherwise(template: Template) -> None:
+    assert "--pull" in template.run({}).build
+    assert "--pull" not in template.run({"pull": False}).build
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [

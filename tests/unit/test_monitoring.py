@@ -3,20 +3,24 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import promql_parser as promql
 import pulumi
 import pytest
-from gitlab_runner_k8s import MonitoringArgs
+from gitlab_runner_k8s import MonitoringArgs, RunnerPlatform
 from gitlab_runner_k8s.kubernetes import network_policy as net
 from gitlab_runner_k8s.monitoring import component as monitoring
 from gitlab_runner_k8s.monitoring.alerts import alert_rules
 from gitlab_runner_k8s.monitoring.dashboard import dashboard
 from gitlab_runner_k8s.monitoring.settings import MonitoringSettings
-from gitlab_runner_k8s.monitoring.targets import MINIO_METRICS_PATH, Target, runner_target
+from gitlab_runner_k8s.monitoring.targets import MINIO_METRICS_PATH, Target, Workload, runner_target
 from gitlab_runner_k8s.validation.messages import ArgsError, validate
 
+from lab.paths import ROOT
+from tests import builders
 from tests.harness import Recorder, deploy
 
 METRICS = {
@@ -56,7 +60,17 @@ METRICS = {
         "kubelet_volume_stats_inodes",
         "kubelet_volume_stats_inodes_free",
     ],
-    "kubelet, /metrics/cadvisor": ["container_cpu_usage_seconds_total"],
+    "kubelet, /metrics/cadvisor": [
+        "container_cpu_usage_seconds_total",
+        "container_memory_rss",
+        "container_oom_events_total",
+        # cAdvisor, container/libcontainer/handler.go passes over lo, veth* and docker*, not br-*.
+        "container_network_receive_bytes_total",
+    ],
+    "kube-state-metrics, docs/metrics/workload/statefulset-metrics.md": [
+        "kube_statefulset_replicas",
+        "kube_statefulset_status_replicas_ready",
+    ],
 }
 """The metrics that may be used, by where each was seen."""
 
@@ -71,6 +85,11 @@ LABELS = {
     "engine_daemon_container_states_containers": {"state"},
     "kubelet_volume_stats_available_bytes": {"persistentvolumeclaim"},
     "container_cpu_usage_seconds_total": {"container"},
+    "container_memory_rss": {"container"},
+    "container_oom_events_total": {"container"},
+    "container_network_receive_bytes_total": {"interface"},
+    "kube_statefulset_replicas": {"statefulset"},
+    "kube_statefulset_status_replicas_ready": {"statefulset"},
 }
 """Labels of the metrics' own; Prometheus adds those of `TARGET` to all."""
 TARGET = {"job", "namespace", "pod"}
@@ -90,11 +109,18 @@ TARGETS = [
     Target("docker", "docker", "docker", {"app.kubernetes.io/name": "docker"}, "metrics"),
 ]
 VOLUMES = ["cache", "docker"]
+ENDS = "2027-02-26T10:00:00Z"
+WATCHED = [
+    Workload("DockerDaemon", "docker", "ci-docker", "docker", 2**34, 512, ENDS, 720),
+    Workload("BuildKitDaemon", "buildkit", "ci-buildkit", "buildkitd", 2**34, None, ENDS, 720),
+    Workload("CacheStore", "cache", "ci-cache-minio", "minio"),
+    Workload("RegistryMirror", "mirror", "ci-mirror", "registry", 2**30),
+]
 ALL: Any = {"enable_pod_monitor": True, "enable_alert_rules": True, "enable_dashboard": True}
 
 
 def alerts() -> list[dict[str, Any]]:
-    groups = alert_rules("ci", TARGETS, VOLUMES)["groups"]
+    groups = alert_rules("ci", TARGETS, VOLUMES, WATCHED)["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -132,7 +158,7 @@ def declared(
     spec = validate(MonitoringSettings, options, "monitoring")
     return deploy(
         lambda: monitoring.declare(
-            "ci", "runners", spec, targets, volumes, opts=pulumi.ResourceOptions()
+            "ci", "runners", spec, targets, volumes, WATCHED, opts=pulumi.ResourceOptions()
         )
     )
 
@@ -141,7 +167,7 @@ def declared(
 def test_a_query_parses_and_its_metrics_exist(query: str) -> None:
     known = {metric for metrics in METRICS.values() for metric in metrics}
     found = selectors(query)
-    assert found
+    assert found or "time()" in query
     for selector in found:
         assert selector.name in known
         for matcher in selector.matchers.matchers:
@@ -171,7 +197,8 @@ def test_a_counter_is_read_as_a_rate(query: str) -> None:
         if isinstance(node, promql.Call) and node.func.name in {"rate", "increase"}:
             (selector,) = selectors(str(node))
             assert selector.name.endswith(tuple(counters)), query
-    outside = re.sub(r"(rate|increase)\([^()]*\)", "", query)
+    # To count series is to read no counter.
+    outside = re.sub(r"(rate|increase|count by \(.*\) )\([^()]*\)", "", query)
     names = re.findall(r"[A-Za-z_]+(?=\{)", outside)
     assert not [name for name in names if name.endswith(("_total", "_bucket"))], query
 
@@ -200,6 +227,78 @@ def test_there_is_an_alert_for_each_part_that_can_be_down() -> None:
     # The label is what the operator makes of the PodMonitor's namespace and name.
     assert queries["GitLabRunnerDown"] == 'absent(up{job="runners/ci-runner"} == 1)'
     assert "< 0.15" in queries["VolumeNearlyFull"]
+
+
+def test_there_are_alerts_for_what_each_workload_has() -> None:
+    expected = {
+        "DockerDaemon": {"CertificateExpiresSoon", "NetworksNearlyUsedUp"},
+        "BuildKitDaemon": {"CertificateExpiresSoon"},
+        "CacheStore": set(),
+        "RegistryMirror": set(),
+    }
+    memory = {"MemoryNearlyFull", "OutOfMemory"}
+    names = {rule["alert"] for rule in alerts()}
+    for workload in WATCHED:
+        part = workload.part
+        found = {name.removeprefix(part) for name in names if name.startswith(part)} - {
+            "Down",
+            "Errors",
+        }
+        assert found == {"NotReady"} | expected[part] | (memory if workload.memory_bytes else set())
+
+
+def test_an_alert_comes_while_an_update_can_still_renew_the_certificate() -> None:
+    """Half of the 30 days in which an update renews it are over."""
+    queries = {rule["alert"]: rule for rule in alerts()}
+    rule = queries["DockerDaemonCertificateExpiresSoon"]
+    begins = datetime.fromisoformat(ENDS) - timedelta(days=15)
+    assert rule["expr"] == f"vector(time()) > {begins.timestamp():.0f}"
+    assert "end on 2027-02-26" in rule["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("isolation", ["privileged", "rootless"])
+def test_the_alerts_of_a_platform_are_of_its_own_workloads(isolation: str) -> None:
+    args: Any = {
+        **builders.GITLAB,
+        "docker_daemon": {
+            "accept_shared_nodes": True,
+            "isolation": isolation,
+            "resources": {"memory_limit": "10Gi"},
+            "address_pools": [{"base": "172.30.0.0/16", "size": 24}],
+        },
+        "zones": {"images": {"buildkit_daemon": {}}},
+        "registry_mirror": {},
+        "cache": {"minio": {"enable_tls": True}},
+        "monitoring": {"enable_pod_monitor": True, "enable_alert_rules": True},
+    }
+    recorder = deploy(lambda: RunnerPlatform("ci", args))
+    sets = {
+        (made.plain["metadata"]["namespace"], made.plain["metadata"]["name"])
+        for made in recorder.of_type(":StatefulSet")
+    }
+    spec = recorder.one("PrometheusRule").plain["spec"]
+    rules = {rule["alert"]: rule["expr"] for group in spec["groups"] for rule in group["rules"]}
+    watched = {
+        tuple(re.findall(r'(?:namespace|statefulset)="([^"]+)"', query)[:2])
+        for alert, query in rules.items()
+        if alert.endswith("NotReady")
+    }
+    assert watched == sets
+    assert f"> {9 * 2**30}" in rules["DockerDaemonMemoryNearlyFull"]
+    assert "> 204" in rules["DockerDaemonNetworksNearlyUsedUp"]
+    ends = {alert for alert in rules if alert.endswith("CertificateExpiresSoon")}
+    assert {alert.removesuffix("CertificateExpiresSoon") for alert in ends} == {
+        *("CacheStore", "DockerDaemon", "BuildKitDaemon")
+    }
+
+
+def test_every_alert_is_in_the_runbook_and_no_other() -> None:
+    headings = re.findall(r"^### (\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE)
+    watched = [replace(workload, memory_bytes=1, certificate_expires=ENDS) for workload in WATCHED]
+    groups = alert_rules("ci", TARGETS, VOLUMES, watched)["groups"]
+    possible = {rule["alert"] for group in groups for rule in group["rules"]}
+    assert len(headings) == len(set(headings))
+    assert set(headings) == possible - {"RegistryMirrorCertificateExpiresSoon"}
 
 
 def test_each_target_has_a_group_of_its_own() -> None:
@@ -281,7 +380,7 @@ def test_everything_is_declared_where_prometheus_looks() -> None:
     rule = recorder.one("PrometheusRule").plain
     assert rule["apiVersion"] == "monitoring.coreos.com/v1"
     assert rule["metadata"]["labels"]["release"] == "stack"
-    assert rule["spec"] == alert_rules("ci", TARGETS, VOLUMES)
+    assert rule["spec"] == alert_rules("ci", TARGETS, VOLUMES, WATCHED)
 
 
 def test_grafana_finds_the_dashboard() -> None:

@@ -33,7 +33,7 @@ MAXIMUM_NAME = 44
 """Longest name of the component. A label of the bootstrap Job's pods has this name, `-bootstrap`
 and 9 characters from Pulumi."""
 _CA_VALIDITY_HOURS = 87600
-_CERTIFICATE_HOURS = (8760, 2160)  # validity, and hours before its end from which an update renews
+CERTIFICATE_HOURS = (8760, 2160)  # validity, and hours before its end from which an update renews
 
 
 class MinioCache(pulumi.ComponentResource):
@@ -111,6 +111,7 @@ class MinioCache(pulumi.ComponentResource):
         }
         self.ca_secret_name = None
         self._ca_certificate = certificates.authority if certificates else None
+        self._certificate_expires = certificates.expires if certificates else None
         if certificates:
             lines["ca.crt"] = certificates.authority
             trusted = {"ca.crt": certificates.authority}
@@ -163,6 +164,11 @@ class MinioCache(pulumi.ComponentResource):
         return self._ca_certificate
 
     @property
+    def certificate_expires(self) -> pulumi.Output[str] | None:
+        """Time at which the certificate ends, in RFC 3339; None without TLS (Python only)."""
+        return self._certificate_expires
+
+    @property
     def stateful_set(self) -> k8s.apps.v1.StatefulSet:
         """The server's StatefulSet (Python only)."""
         return self._stateful_set
@@ -195,7 +201,7 @@ class MinioCache(pulumi.ComponentResource):
             host,
         ]
         server = pki.certificate(
-            name, "store", authority, _CERTIFICATE_HOURS, child, dns_names=names
+            name, "store", authority, CERTIFICATE_HOURS, child, dns_names=names
         )
         secret = self._secret(
             f"{name}-certificates",
@@ -205,7 +211,7 @@ class MinioCache(pulumi.ComponentResource):
         checksum = pulumi.Output.all(authority.certificate, server.certificate).apply(
             lambda certificates: sha256("".join(certificates))
         )
-        return _Certificates(authority.certificate, secret, checksum)
+        return _Certificates(authority.certificate, secret, checksum, server.expires)
 
     def _server(
         self,
@@ -380,6 +386,8 @@ class _Certificates:
     authority: pulumi.Output[str]
     secret: k8s.core.v1.Secret
     checksum: pulumi.Output[str]
+    expires: pulumi.Output[str]
+    """Time at which the server's certificate ends."""
 
 
 def _credentials(

@@ -49,6 +49,7 @@ class BuildKitDaemon(pulumi.ComponentResource):
         self.buildkit_host = daemon.address(name, KIND, settings)
         self.namespace = pulumi.Output.from_input(settings.namespace)
         certificates = daemon.certificates(name, KIND, settings, child)
+        self._certificate_expires = certificates.expires
         self._stateful_set = self._daemon(name, settings, certificates)
         if settings.enable_network_policies:
             daemon.policy(name, KIND, settings, child)
@@ -66,6 +67,11 @@ class BuildKitDaemon(pulumi.ComponentResource):
     def stateful_set(self) -> k8s.apps.v1.StatefulSet:
         """The daemon's StatefulSet (Python only)."""
         return self._stateful_set
+
+    @property
+    def certificate_expires(self) -> pulumi.Output[str]:
+        """Time at which the certificates end, in RFC 3339 (Python only)."""
+        return self._certificate_expires
 
     def _daemon(
         self, name: str, settings: BuildKitDaemonSettings, certificates: daemon.Certificates

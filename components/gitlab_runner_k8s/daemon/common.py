@@ -64,6 +64,8 @@ class Certificates:
     client: k8s.core.v1.Secret
     """The client certificate of jobs, in the job namespace."""
     checksum: pulumi.Output[str]
+    expires: pulumi.Output[str]
+    """Time at which the server's certificate ends. The client's ends at the same time."""
 
 
 def _service_name(name: str, number: int) -> str:
@@ -121,6 +123,7 @@ def certificates(
         pulumi.Output.all(authority.certificate, server.certificate, client.certificate).apply(
             lambda texts: sha256("".join(texts))
         ),
+        server.expires,
     )
 
 

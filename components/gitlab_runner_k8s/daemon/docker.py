@@ -79,6 +79,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
         self.docker_host = daemon.address(name, PRIVILEGED, settings)
         self.namespace = pulumi.Output.from_input(settings.namespace)
         certificates = daemon.certificates(name, PRIVILEGED, settings, child)
+        self._certificate_expires = certificates.expires
         self._stateful_set = self._daemon(name, settings, certificates)
         if settings.enable_network_policies:
             readers = net.namespace_rule(settings.metrics_namespaces, net.DOCKER_METRICS_PORT)
@@ -97,6 +98,11 @@ class SharedDockerDaemon(pulumi.ComponentResource):
     def stateful_set(self) -> k8s.apps.v1.StatefulSet:
         """The daemon's StatefulSet (Python only)."""
         return self._stateful_set
+
+    @property
+    def certificate_expires(self) -> pulumi.Output[str]:
+        """Time at which the certificates end, in RFC 3339 (Python only)."""
+        return self._certificate_expires
 
     def _daemon(
         self, name: str, settings: SharedDockerDaemonSettings, certificates: daemon.Certificates

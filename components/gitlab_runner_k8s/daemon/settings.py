@@ -266,6 +266,14 @@ class DockerSettings(DaemonSettings):
                     )
 
     @property
+    def networks(self) -> int:
+        """Number of networks for which the pools have addresses."""
+        return sum(
+            2 ** (pool.size - ipaddress.ip_network(pool.base).prefixlen)
+            for pool in self.address_pools
+        )
+
+    @property
     def is_rootless(self) -> bool:
         """Whether the daemon runs without root."""
         return self.isolation == "rootless"

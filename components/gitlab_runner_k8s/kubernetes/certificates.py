@@ -17,6 +17,8 @@ class KeyPair:
 
     certificate: pulumi.Output[str]
     key: pulumi.Output[str]
+    expires: pulumi.Output[str]
+    """Time at which the certificate ends, in RFC 3339."""
 
 
 def authority(
@@ -43,7 +45,7 @@ def authority(
         validity_period_hours=validity_hours,
         opts=opts,
     )
-    return KeyPair(certificate.cert_pem, key.private_key_pem)
+    return KeyPair(certificate.cert_pem, key.private_key_pem, certificate.validity_end_time)
 
 
 def certificate(
@@ -87,4 +89,4 @@ def certificate(
         early_renewal_hours=validity_hours[1],
         opts=opts,
     )
-    return KeyPair(certificate.cert_pem, key.private_key_pem)
+    return KeyPair(certificate.cert_pem, key.private_key_pem, certificate.validity_end_time)

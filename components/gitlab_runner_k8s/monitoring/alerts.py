@@ -1,11 +1,15 @@
 """Alerts for the Prometheus operator. Each says what it means and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
-from .targets import Object, Target
+from .targets import Object, Target, Workload
 
 VOLUME_FULL_PERCENT = 85
+MEMORY_FULL_PERCENT = 90
+NETWORKS_USED_PERCENT = 80
 QUEUE_SECONDS = 120
 """GitLab's own target for its hosted runners: 90 % of jobs start within two minutes."""
 
@@ -151,6 +155,84 @@ def _docker_alerts(job: str, namespace: str, replicas: int) -> list[Object]:
     ]
 
 
+_TITLES = {
+    "DockerDaemon": ("The shared Docker daemon", "Docker builds and containers of its jobs fail."),
+    "BuildKitDaemon": ("The BuildKit daemon", "Builds of its jobs fail."),
+    "CacheStore": ("The cache's store", "Jobs run on without their cache, slower."),
+    "RegistryMirror": (
+        "The registry mirror",
+        "Docker daemons pull from Docker Hub itself, slower and within its rate limit.",
+    ),
+}
+
+
+def _workload_alerts(workload: Workload) -> Iterator[Object]:
+    part, namespace, name = workload.part, workload.namespace, workload.stateful_set
+    title, harm = _TITLES[part]
+    of_set = f'namespace="{namespace}", statefulset="{name}"'
+    of_pod = f'namespace="{namespace}", pod=~"{name}-[0-9]+"'
+    of_container = f'{of_pod}, container="{workload.container}"'
+    describe = f"kubectl -n {namespace} describe pods"
+    yield _alert(
+        f"{part}NotReady",
+        f"kube_statefulset_status_replicas_ready{{{of_set}}} "
+        f"< kube_statefulset_replicas{{{of_set}}}",
+        "critical",
+        10,
+        f"{title} {name} is not ready",
+        f"{harm} See why: {describe}. If its certificate has ended, run `pulumi up`.",
+    )
+    if workload.certificate_expires is not None:
+        ends = datetime.fromisoformat(str(workload.certificate_expires))
+        # Half of the time in which an update would have renewed it.
+        seconds = int(ends.timestamp()) - workload.renewal_hours * 1800
+        yield _alert(
+            f"{part}CertificateExpiresSoon",
+            f"vector(time()) > {seconds}",
+            "warning",
+            0,
+            f"The certificates of {name} end on {ends:%Y-%m-%d}, and no update has renewed them",
+            f"{harm[:-1]} from then on. Run `pulumi up`, which renews them, and let a pipeline run "
+            "it every month.",
+        )
+    if workload.memory_bytes:
+        yield _alert(
+            f"{part}MemoryNearlyFull",
+            f"max by (namespace, pod) (container_memory_rss{{{of_container}}}) "
+            f"> {workload.memory_bytes * MEMORY_FULL_PERCENT // 100}",
+            "warning",
+            15,
+            f"{{{{ $labels.pod }}}} uses more than {MEMORY_FULL_PERCENT} % of its memory limit",
+            "Above the limit, processes are killed. Raise resources.memoryLimit, or spread the "
+            "load: fewer jobs at a time (concurrent), or more replicas of a daemon.",
+        )
+        yield _alert(
+            f"{part}OutOfMemory",
+            f"sum by (namespace, pod) (increase(container_oom_events_total{{{of_container}}}[15m]))"
+            " > 0",
+            "warning",
+            0,
+            "A process of {{ $labels.pod }} was killed, because the memory limit was reached",
+            "A build that needed too much fails with exit code 137, or the whole pod has "
+            "restarted. Find the build, and limit it, or raise resources.memoryLimit.",
+        )
+    if workload.networks:
+        limit = workload.networks * NETWORKS_USED_PERCENT // 100
+        yield _alert(
+            f"{part}NetworksNearlyUsedUp",
+            # Each network of the daemon is a bridge in the pod.
+            "count by (namespace, pod) "
+            f'(container_network_receive_bytes_total{{{of_pod}, interface=~"br-.*"}}) > {limit}',
+            "warning",
+            15,
+            f"Jobs have created {{{{ $value }}}} of {workload.networks} networks on "
+            "{{ $labels.pod }}",
+            "Without a free network, `docker compose up` fails. Look for jobs that leave networks "
+            f"behind: kubectl -n {namespace} exec {name}-0 -- docker network ls. Add addressPools, "
+            "or lower maximumJobTimeoutSeconds so that they are removed sooner.",
+        )
+
+
 def _volume_alerts(namespace: str) -> list[Object]:
     free = (100 - VOLUME_FULL_PERCENT) / 100
     volume = "{{ $labels.persistentvolumeclaim }}"
@@ -189,9 +271,16 @@ def _alerts(target: Target, job: str) -> list[Object]:
 
 
 def alert_rules(
-    name: str, targets: Sequence[Target], volume_namespaces: Sequence[str] = ()
+    name: str,
+    targets: Sequence[Target],
+    volume_namespaces: Sequence[str] = (),
+    workloads: Sequence[Workload] = (),
 ) -> Object:
-    """Return the spec of the PrometheusRule: a group for each target, and one for all volumes."""
+    """Return the spec of the PrometheusRule.
+
+    It has a group for each target, one for each workload, and one for all volumes. The ends of the
+    workloads' certificates must be plain texts.
+    """
     groups = [
         {
             "name": target.monitor_name(name),
@@ -199,7 +288,22 @@ def alert_rules(
         }
         for target in targets
     ]
+    groups += [
+        {
+            "name": f"{name}-{workload.namespace}-{workload.stateful_set}",
+            "rules": list(_workload_alerts(workload)),
+        }
+        for workload in workloads
+    ]
     rules = [rule for namespace in volume_namespaces for rule in _volume_alerts(namespace)]
     if rules:
         groups.append({"name": f"{name}-volumes", "rules": rules})
     return {"groups": groups}
+
+
+def with_expiry(workloads: Sequence[Workload], ends: Sequence[str | None]) -> list[Workload]:
+    """Return the workloads with the ends of their certificates."""
+    return [
+        replace(workload, certificate_expires=end)
+        for workload, end in zip(workloads, ends, strict=True)
+    ]

@@ -11,10 +11,11 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from ..kubernetes import workloads
-from .alerts import alert_rules
+from ..outputs import lift
+from .alerts import alert_rules, with_expiry
 from .dashboard import dashboard
 from .settings import MonitoringSettings
-from .targets import Target, pod_monitor
+from .targets import Target, Workload, pod_monitor
 
 API_VERSION = "monitoring.coreos.com/v1"
 
@@ -25,6 +26,7 @@ def declare(
     settings: MonitoringSettings,
     targets: Sequence[Target],
     volume_namespaces: Sequence[str] = (),
+    watched: Sequence[Workload] = (),
     *,
     opts: pulumi.ResourceOptions,
 ) -> list[pulumi.Resource]:
@@ -37,6 +39,7 @@ def declare(
         settings: Settings of monitoring.
         targets: Pods that serve metrics.
         volume_namespaces: Namespaces whose volumes the alerts and the dashboard watch.
+        watched: StatefulSets that the alerts watch by Kubernetes' own metrics.
         opts: Options of every resource.
     """
     labels = workloads.labels("monitoring", name) | settings.labels
@@ -64,7 +67,12 @@ def declare(
                 api_version=API_VERSION,
                 kind="PrometheusRule",
                 metadata={"name": f"{name}-alerts", "namespace": namespace, "labels": labels},
-                spec=alert_rules(name, targets, volume_namespaces),
+                spec=lift(
+                    lambda ends: alert_rules(
+                        name, targets, volume_namespaces, with_expiry(watched, ends)
+                    ),
+                    [workload.certificate_expires for workload in watched],
+                ),
                 opts=opts,
             )
         )

@@ -39,6 +39,25 @@ class Target:
         return f"{self.namespace}/{self.monitor_name(name)}"
 
 
+@dataclass(frozen=True)
+class Workload:
+    """A StatefulSet that Kubernetes' own metrics tell of, whether it serves metrics or not."""
+
+    part: Literal["DockerDaemon", "BuildKitDaemon", "CacheStore", "RegistryMirror"]
+    """Part of the platform, which is the beginning of the alerts' names."""
+    namespace: str
+    stateful_set: str
+    container: str
+    memory_bytes: int | None = None
+    """Memory limit of the container. With None, it has no limit."""
+    networks: int | None = None
+    """Number of networks for which a Docker daemon has addresses."""
+    certificate_expires: pulumi.Input[str] | None = None
+    """Time at which the server's certificate ends, in RFC 3339. With None, it has none."""
+    renewal_hours: int = 0
+    """Hours before that time from which an update renews the certificate."""
+
+
 def runner_target(namespace: str, release_name: str, name: str = "runner") -> Target:
     """Return the target of a runner. Its chart sets the label `release` on every pod."""
     return Target("runner", name, namespace, {"release": release_name}, "metrics")

@@ -9,17 +9,17 @@ import pulumi_kubernetes as k8s
 from ..arguments import RunnerPlatformArgs
 from ..cache.engines import ENGINES
 from ..cache.external import ExternalCache
-from ..cache.minio import MinioCache
+from ..cache.minio import CERTIFICATE_HOURS, MinioCache
 from ..cache.s3 import S3Cache
 from ..daemon.buildkit import BuildKitDaemon
-from ..daemon.docker import SharedDockerDaemon
+from ..daemon.docker import ROOTLESS, SharedDockerDaemon
 from ..kubernetes import network_policy as net
 from ..kubernetes import workloads
 from ..meta import type_token
 from ..mirror.component import RegistryMirror
 from ..mirror.config import job_daemon_json
 from ..monitoring import component as monitoring
-from ..monitoring.targets import MINIO_METRICS_PATH, Target, runner_target
+from ..monitoring.targets import MINIO_METRICS_PATH, Target, Workload, runner_target
 from ..outputs import concat, lift
 from ..runner.component import GitLabRunner
 from ..runner.connections import (
@@ -30,6 +30,7 @@ from ..runner.connections import (
 )
 from ..runner.settings import GitLabRunnerSettings
 from ..validation.messages import validate
+from ..validation.rules.kubernetes import quantity
 from . import names
 from .plan import NamespacePlan, Plan, RunnerPlan, ZonePlan, plan
 from .settings import DEFAULT_ZONE, RunnerPlatformSettings
@@ -104,6 +105,7 @@ class RunnerPlatform(pulumi.ComponentResource):
                 f"{name}-{part}-default-deny", namespace, ingress=[], egress=[], opts=self._child()
             )
         self._targets: list[Target] = []
+        self._watched: list[Workload] = []
         self._identity: dict[str, dict[str, pulumi.Input[str]]] = {
             "service_account_annotations": {},
             "manager_pod_labels": {},
@@ -179,6 +181,17 @@ class RunnerPlatform(pulumi.ComponentResource):
         minio = MinioCache(name, settings.as_args(), opts=self._child())
         if settings.enable_metrics:
             self._targets.append(_store_target(name, minio, self._plan))
+        self._watched.append(
+            Workload(
+                "CacheStore",
+                str(settings.namespace),
+                f"{name}-minio",
+                "minio",
+                _bytes(settings.resources.memory_limit),
+                certificate_expires=minio.certificate_expires,
+                renewal_hours=CERTIFICATE_HOURS[1],
+            )
+        )
         for client, (namespace, port) in self._plan.store_clients.items():
             net.policy(
                 f"{name}-{client}",
@@ -250,6 +263,10 @@ class RunnerPlatform(pulumi.ComponentResource):
             return None
         mirror = RegistryMirror(name, settings.as_args(), opts=self._child())
         self.registry_mirror_url = mirror.url
+        memory = _bytes(settings.resources.memory_limit)
+        self._watched.append(
+            Workload("RegistryMirror", str(settings.namespace), name, "registry", memory)
+        )
         for zone, planned in self._plan.other_zones.items():
             # Pods can mount only ConfigMaps of their own namespace.
             k8s.core.v1.ConfigMap(
@@ -272,8 +289,18 @@ class RunnerPlatform(pulumi.ComponentResource):
 
     def _buildkit(self, name: str, zone: ZonePlan) -> RunnerBuildKitSettings:
         assert zone.buildkit is not None
-        daemon = BuildKitDaemon(
-            f"{zone.prefix}-buildkit", zone.buildkit.as_args(), opts=self._child()
+        component_name = f"{zone.prefix}-buildkit"
+        daemon = BuildKitDaemon(component_name, zone.buildkit.as_args(), opts=self._child())
+        self._watched.append(
+            Workload(
+                "BuildKitDaemon",
+                zone.daemon_namespace,
+                component_name,
+                "buildkitd",
+                _bytes(zone.buildkit.resources.memory_limit),
+                certificate_expires=daemon.certificate_expires,
+                renewal_hours=zone.buildkit.certificate_renewal_hours,
+            )
         )
         if name == DEFAULT_ZONE:
             self.buildkit_host = daemon.buildkit_host
@@ -287,6 +314,18 @@ class RunnerPlatform(pulumi.ComponentResource):
         assert zone.docker is not None
         component_name = f"{zone.prefix}-docker"
         daemon = SharedDockerDaemon(component_name, zone.docker.as_args(), opts=self._child())
+        self._watched.append(
+            Workload(
+                "DockerDaemon",
+                zone.daemon_namespace,
+                f"{component_name}{ROOTLESS.pod_suffix if zone.docker.is_rootless else ''}",
+                "docker",
+                _bytes(zone.docker.resources.memory_limit),
+                zone.docker.networks,
+                daemon.certificate_expires,
+                zone.docker.certificate_renewal_hours,
+            )
+        )
         if self._plan.metrics_namespaces:
             self._targets.append(
                 Target(
@@ -361,6 +400,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             settings.monitoring,
             [*runners, *self._targets],
             volumes,
+            self._watched,
             opts=self._child(),
         )
 
@@ -384,6 +424,10 @@ def _store_target(name: str, minio: MinioCache, plan: Plan) -> Target:
         # gives access only to metrics.
         {"insecureSkipVerify": True} if plan.minio.enable_tls else None,
     )
+
+
+def _bytes(limit: str | None) -> int | None:
+    return int(quantity(limit)) if limit else None
 
 
 def _folder(prefix: str) -> str:

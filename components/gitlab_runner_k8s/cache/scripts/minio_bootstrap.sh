@@ -1,4 +1,5 @@
-# Creates the bucket, its lifecycle rules and the users. It can be run any number of times.
+# Creates the bucket, its lifecycle rules and the users, and removes the users of keys that were
+# rotated. It can be run any number of times.
 set -eu
 
 scheme="${STORE_URL%%://*}"
@@ -38,14 +39,28 @@ scoped_user() {
     fi
 }
 
+# others POLICY ACCESS_KEY: removes all other users that have the policy.
+others() {
+    mc admin user list store | while read -r _ user policy _; do
+        [ "$policy" != "$1" ] || [ "$user" = "$2" ] || {
+            mc admin user remove store "$user" > /dev/null
+            echo "removed a user of the policy $1, whose key was rotated"
+        }
+    done
+}
+
 mc mb --ignore-existing "store/$BUCKET"
 mc ilm rule import "store/$BUCKET" < /config/lifecycle.json
 scoped_user "$access_key" "$secret_key" runner-cache /config/policy.json
+others runner-cache "$access_key"
+metrics_access_key=
 if [ -f /secrets/metrics-accesskey ]; then
     read -r metrics_access_key < /secrets/metrics-accesskey
     read -r metrics_secret_key < /secrets/metrics-secretkey
     scoped_user "$metrics_access_key" "$metrics_secret_key" metrics /config/metrics-policy.json
 fi
+# Without metrics, nobody may read them.
+others metrics "$metrics_access_key"
 
 # Check that the user can do what the runner does.
 echo ok | mc pipe --quiet "runner/$BUCKET/.bootstrap" > /dev/null
