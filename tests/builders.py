@@ -44,3 +44,12 @@ def runner_table(**settings: Any) -> dict[str, Any]:
     table: dict[str, Any]
     (table,) = config(runner(**settings), "ci")["runners"]
     return table
+
+
+def sample(shape: Any) -> Any:
+    """Return a value of a shape of `config_keys.json`."""
+    if isinstance(shape, list):
+        return [sample(shape[0])]
+    if isinstance(shape, dict):
+        return {key.replace("*", "name"): sample(below) for key, below in shape.items()}
+    return {"any": "1", "boolean": True, "integer": 1, "string": "a"}[shape]

@@ -33,6 +33,23 @@ else:  # Pulumi's schema inference knows no union
     SpotNodesInput = SpotNodes
 
 
+class ProxyArgs(TypedDict):
+    """A proxy through which a daemon reaches registries.
+
+    A `RUN` step does not get it: pass the build arguments HTTP_PROXY, HTTPS_PROXY and
+    NO_PROXY.
+    """
+
+    http_proxy: NotRequired[pulumi.Input[str] | None]
+    """URL of the proxy for `http://`, without credentials. A proxy with a private address must
+    be in `egress_cidrs`."""
+    https_proxy: NotRequired[pulumi.Input[str] | None]
+    """URL of the proxy for `https://`, without credentials."""
+    no_proxy: NotRequired[list[str]]
+    """Hosts, domains and address blocks that the daemon reaches without the proxy. The daemon
+    itself and all Services of the cluster are always among them. Default: none."""
+
+
 class ResourcesArgs(TypedDict):
     """Compute resources of a container, as Kubernetes quantities."""
 
@@ -89,6 +106,11 @@ class BuildKitDaemonArgs(TypedDict):
     """URLs of pull-through mirrors of Docker Hub. Default: none."""
     insecure_registries: NotRequired[list[str]]
     """`host:port` of the registries without TLS. Default: none."""
+    registry_certificates: NotRequired[dict[str, str]]
+    """Certificates of private authorities by `host:port` of their registry, as PEM texts. Set
+    them for registries with TLS whose authority is not a public one. Default: none."""
+    proxy: NotRequired[ProxyArgs | None]
+    """Proxy through which the daemon reaches registries. Default: none."""
     resources: NotRequired[ResourcesArgs]
     """Resources of the daemon and of everything that it builds. Default: cpu_request 1,
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
@@ -117,6 +139,10 @@ class BuildKitDaemonArgs(TypedDict):
     image: NotRequired[str]
     """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
     image."""
+    extra_daemon_config: NotRequired[str | None]
+    """More of buildkitd.toml, as TOML text: keys that have no setting here. Unknown keys, keys
+    that have a setting, and secrets are refused. Tables of a registry are merged with those
+    of the package. Default: none."""
     dns_cidrs: NotRequired[list[str]]
     """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
     cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
@@ -431,8 +457,9 @@ class GitLabRunnerArgs(TypedDict):
     environment: NotRequired[dict[str, pulumi.Input[str]]]
     """Variables of every job. CI/CD variables override them. Do not put secrets here: the
     variables are plain text in the cluster. A secret Output, and a name or value that looks
-    like a secret, are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too.
-    Default: none."""
+    like a secret, are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too. If
+    a proxy is among them, NO_PROXY and no_proxy get the shared daemon and the cache's store
+    as well. Default: none."""
     job_resources: NotRequired[ResourcesArgs]
     """Resources of the container that runs the job's script. Default: no requests or limits,
     except those of a LimitRange in the job namespace."""
@@ -723,8 +750,9 @@ class RunnerArgs(TypedDict):
     environment: NotRequired[dict[str, pulumi.Input[str]]]
     """Variables of every job. CI/CD variables override them. Do not put secrets here: the
     variables are plain text in the cluster. A secret Output, and a name or value that looks
-    like a secret, are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too.
-    Default: none."""
+    like a secret, are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too. If
+    a proxy is among them, NO_PROXY and no_proxy get the shared daemon and the cache's store
+    as well. Default: none."""
     job_resources: NotRequired[ResourcesArgs]
     """Resources of the container that runs the job's script. Default: no requests or limits,
     except those of a LimitRange in the job namespace."""
@@ -865,6 +893,11 @@ class DockerArgs(TypedDict):
     """URLs of pull-through mirrors of Docker Hub. Default: none."""
     insecure_registries: NotRequired[list[str]]
     """`host:port` of the registries without TLS. Default: none."""
+    registry_certificates: NotRequired[dict[str, str]]
+    """Certificates of private authorities by `host:port` of their registry, as PEM texts. Set
+    them for registries with TLS whose authority is not a public one. Default: none."""
+    proxy: NotRequired[ProxyArgs | None]
+    """Proxy through which the daemon reaches registries. Default: none."""
     resources: NotRequired[ResourcesArgs]
     """Resources of the daemon and of everything that it builds. Default: cpu_request 1,
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
@@ -907,6 +940,23 @@ class DockerArgs(TypedDict):
     They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
     registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
     benchmarks, so hardly any network uses it."""
+    bridge_address: NotRequired[str | None]
+    """The daemon's own address on its default bridge, with the prefix length of that network,
+    such as "172.30.0.1/24". Default: the first network of `address_pools`."""
+    minimum_api_version: NotRequired[str | None]
+    """Oldest version of Docker's API that clients may use, from 1.24. Old clients, such as those
+    in Testcontainers, need a lower version than the default. Default: the daemon's own (1.44
+    in Docker 29)."""
+    container_log_size: NotRequired[str]
+    """Bytes after which the log of a container continues in a new file, as a Kubernetes
+    quantity. Default: 10Mi."""
+    container_log_files: NotRequired[int]
+    """Number of files that the daemon keeps of the log of a container. Default: 3. From 1 to
+    10000."""
+    extra_daemon_config: NotRequired[str | None]
+    """More of daemon.json, as JSON text: keys that have no setting here. Unknown keys, keys that
+    have a setting, and secrets are refused. Another storage driver, image store or
+    `userns-remap` starts with an empty store; the old one stays on the volume. Default: none."""
     accept_shared_nodes: NotRequired[bool]
     """Accept that jobs can become root on nodes that others use too. With `false`,
     `node_selector` is required. Default: false."""
@@ -970,6 +1020,11 @@ class BuildKitArgs(TypedDict):
     """URLs of pull-through mirrors of Docker Hub. Default: none."""
     insecure_registries: NotRequired[list[str]]
     """`host:port` of the registries without TLS. Default: none."""
+    registry_certificates: NotRequired[dict[str, str]]
+    """Certificates of private authorities by `host:port` of their registry, as PEM texts. Set
+    them for registries with TLS whose authority is not a public one. Default: none."""
+    proxy: NotRequired[ProxyArgs | None]
+    """Proxy through which the daemon reaches registries. Default: none."""
     resources: NotRequired[ResourcesArgs]
     """Resources of the daemon and of everything that it builds. Default: cpu_request 1,
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
@@ -998,6 +1053,10 @@ class BuildKitArgs(TypedDict):
     image: NotRequired[str]
     """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
     image."""
+    extra_daemon_config: NotRequired[str | None]
+    """More of buildkitd.toml, as TOML text: keys that have no setting here. Unknown keys, keys
+    that have a setting, and secrets are refused. Tables of a registry are merged with those
+    of the package. Default: none."""
 
 
 class ZoneArgs(TypedDict):
@@ -1416,6 +1475,11 @@ class SharedDockerDaemonArgs(TypedDict):
     """URLs of pull-through mirrors of Docker Hub. Default: none."""
     insecure_registries: NotRequired[list[str]]
     """`host:port` of the registries without TLS. Default: none."""
+    registry_certificates: NotRequired[dict[str, str]]
+    """Certificates of private authorities by `host:port` of their registry, as PEM texts. Set
+    them for registries with TLS whose authority is not a public one. Default: none."""
+    proxy: NotRequired[ProxyArgs | None]
+    """Proxy through which the daemon reaches registries. Default: none."""
     resources: NotRequired[ResourcesArgs]
     """Resources of the daemon and of everything that it builds. Default: cpu_request 1,
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
@@ -1458,6 +1522,23 @@ class SharedDockerDaemonArgs(TypedDict):
     They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
     registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
     benchmarks, so hardly any network uses it."""
+    bridge_address: NotRequired[str | None]
+    """The daemon's own address on its default bridge, with the prefix length of that network,
+    such as "172.30.0.1/24". Default: the first network of `address_pools`."""
+    minimum_api_version: NotRequired[str | None]
+    """Oldest version of Docker's API that clients may use, from 1.24. Old clients, such as those
+    in Testcontainers, need a lower version than the default. Default: the daemon's own (1.44
+    in Docker 29)."""
+    container_log_size: NotRequired[str]
+    """Bytes after which the log of a container continues in a new file, as a Kubernetes
+    quantity. Default: 10Mi."""
+    container_log_files: NotRequired[int]
+    """Number of files that the daemon keeps of the log of a container. Default: 3. From 1 to
+    10000."""
+    extra_daemon_config: NotRequired[str | None]
+    """More of daemon.json, as JSON text: keys that have no setting here. Unknown keys, keys that
+    have a setting, and secrets are refused. Another storage driver, image store or
+    `userns-remap` starts with an empty store; the old one stays on the volume. Default: none."""
     accept_shared_nodes: NotRequired[bool]
     """Accept that jobs can become root on nodes that others use too. With `false`,
     `node_selector` is required. Default: false."""
@@ -1533,6 +1614,7 @@ __all__ = [
     "MonitoringArgs",
     "NamespacesArgs",
     "NetworkArgs",
+    "ProxyArgs",
     "RegistryMirrorArgs",
     "ResourcesArgs",
     "RunnerArgs",

@@ -1,5 +1,6 @@
 """A shared daemon that restarts, on the lab: it waits for its builds, and jobs wait for it."""
 
+import json
 import re
 import threading
 import time
@@ -9,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from gitlab_runner_k8s.daemon import extra_config
 
 from lab import cluster, engine, gitlab, up
 from lab.gitlab import Result
+from tests import builders
 from tests.e2e.held import job
 from tests.e2e.test_faults import BASE, DOCKER, exec_in, scale, the_pod, uid, wait_until
-from tests.e2e.test_platform import PREFIX, Select, changed, get
+from tests.e2e.test_platform import PREFIX, Select, changed, get, secret
 from tests.required import needs_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.alone]
@@ -252,6 +255,10 @@ def test_a_jobs_own_files_are_not_on_the_daemon() -> None:
         result = Started(f"docker run --rm --volume {place}:/x {IMAGE} ls /x").end()
         assert not result.succeeded, result.text
         assert "read-only file system" in result.text
+    # What the daemon itself writes for a container has its place.
+    run = f"docker run --detach --name exec-$CI_JOB_ID {IMAGE} sleep 60"
+    result = Started(f"{run} && docker exec exec-$CI_JOB_ID true").end()
+    assert result.succeeded, result.text
 
 
 @pytest.fixture
@@ -300,3 +307,61 @@ def test_the_daemon_reads_every_rule_of_its_build_cache() -> None:
     assert len(rules) == 3
     assert "Keep Duration: 1440h" in rules[0]
     assert all("Max Used Space:" in rule for rule in rules[1:])
+
+
+def test_the_daemon_knows_every_key_that_extra_daemon_config_may_have() -> None:
+    """Docker 29 has three more than the lab's 28."""
+    keys = builders.sample(extra_config._KEYS["dockerd"])
+    validate = "cat > /run/keys.json; dockerd --validate --config-file /run/keys.json 2>&1; true"
+    said = cluster.kubectl(
+        *("-n", DOCKER, "exec", "-i", f"statefulset/{DOCKER}", "-c", "docker", "--"),
+        *("sh", "-c", validate),
+        stdin=json.dumps(keys),
+    )
+    _, _, unknown = said.partition("don't match any configuration option: ")
+    assert set(unknown.strip().split(", ")) == {
+        "bridge-accept-fwmark",
+        "firewall-backend",
+        "min-api-version",
+    }
+
+
+def test_the_daemons_settings_take_effect(select: Select) -> None:
+    """Each of them is read back from the daemon itself."""
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    authority = secret("gitlab-runner-jobs", f"{DOCKER}-client")["ca.pem"]
+    chosen = {
+        "registryCertificates": {"private.example.com:5000": authority},
+        "proxy": {"httpsProxy": "http://127.0.0.1:9", "noProxy": ["other.example.com"]},
+        "bridgeAddress": "172.30.0.1/24",
+        "minimumApiVersion": "1.40",
+        "containerLogSize": "1Mi",
+        "extraDaemonConfig": json.dumps({"labels": ["team=ci"], "log-opts": {"labels": "team"}}),
+    }
+    asked = (
+        "docker info --format '{{.HTTPSProxy}} {{.NoProxy}} {{.Labels}}';"
+        " docker version --format '{{.Server.MinAPIVersion}}';"
+        " docker network inspect bridge --format '{{json .IPAM.Config}}';"
+        f" docker run --name logged {IMAGE} true;"
+        " docker inspect logged --format '{{json .HostConfig.LogConfig.Config}}';"
+        " docker rm logged > /dev/null;"
+        " docker pull private.example.com:5000/a 2>&1 || true"
+    )
+    try:
+        select({f"{PREFIX}dockerDaemon": {**settings, **chosen}}).up()
+        result = Started(asked).end()
+        assert result.succeeded, result.text
+        pod = the_pod(DOCKER, "statefulset", DOCKER)["metadata"]["name"]
+        file = "/etc/docker/certs.d/private.example.com:5000/ca.crt"
+        assert exec_in(DOCKER, pod, f"cat {file}") == authority
+    finally:
+        select().up()
+    own = "localhost,127.0.0.1,.svc,.cluster.local,other.example.com"
+    for line in (
+        f"http://127.0.0.1:9 {own} [team=ci]",
+        "1.40",
+        '[{"Subnet":"172.30.0.0/24","Gateway":"172.30.0.1"}]',
+        '{"labels":"team","max-file":"3","max-size":"1048576"}',
+        "proxyconnect tcp: dial tcp 127.0.0.1:9",
+    ):
+        assert line in result.text

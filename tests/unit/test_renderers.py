@@ -238,3 +238,45 @@ def test_the_ports_of_the_api_server_and_of_gitlabs_pods_can_be_others() -> None
 )
 def test_quantities(text: str, size: float) -> None:
     assert float(quantity(text)) == size
+
+
+def variables(**settings: Any) -> dict[str, str]:
+    """Return a runner's variables of jobs, by name."""
+    lines = builders.runner_table(**settings)["environment"]
+    return dict(line.split("=", 1) for line in lines)
+
+
+DAEMON = builders.daemon("docker", "tcp://ci-docker.builds.svc.cluster.local:2376", 2)
+PROXY = {"HTTPS_PROXY": "http://proxy.example.com:3128"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, None),
+        (PROXY, ".builds.svc.cluster.local"),
+        ({"http_proxy": "http://p"}, ".builds.svc.cluster.local"),
+        ({**PROXY, "NO_PROXY": ".a.b,c"}, ".a.b,c,.builds.svc.cluster.local"),
+        ({**PROXY, "no_proxy": "c"}, "c,.builds.svc.cluster.local"),
+        ({"NO_PROXY": "c"}, "c"),
+    ],
+)
+def test_a_proxy_is_not_asked_for_the_shared_daemon(
+    given: dict[str, str], expected: str | None
+) -> None:
+    found = variables(**DAEMON, environment=given)
+    assert found.get("NO_PROXY") == expected
+    if {"HTTPS_PROXY", "http_proxy"} & set(given):
+        assert found["no_proxy"] == expected
+
+
+def test_a_proxy_is_asked_for_neither_an_address_nor_the_store() -> None:
+    cache = {
+        "bucket": "b",
+        "server_address": "store.example.com:9000",
+        "credentials_secret_name": "k",
+    }
+    daemon = builders.daemon("buildkit", "tcp://10.0.0.1:1234")
+    found = variables(**daemon, cache=cache, environment=PROXY)
+    assert found["NO_PROXY"] == "10.0.0.1,store.example.com"
+    assert "NO_PROXY" not in variables(environment=PROXY)

@@ -1,5 +1,6 @@
 """`BuildKitDaemon`: a shared buildkitd without root, on which jobs cannot start containers."""
 
+import tomllib
 from typing import Any
 
 import pulumi
@@ -11,7 +12,9 @@ from ..meta import type_token
 from ..outputs import lift
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems, quantity
+from ..validation.tables import merge
 from . import common as daemon
+from .extra_config import parse
 from .settings import BuildKitDaemonSettings
 
 USER_ID = 1000
@@ -94,6 +97,9 @@ class BuildKitDaemon(pulumi.ComponentResource):
             over_tls=_workers(
                 f"tcp://localhost:{KIND.port}", *daemon.flags(KIND.client_certs_path)
             ),
+            environment=(
+                settings.proxy.variables(str(settings.cluster_domain)) if settings.proxy else None
+            ),
             # Rootless builds create namespaces, which the default profiles forbid.
             security_context={
                 "runAsUser": USER_ID,
@@ -136,12 +142,14 @@ def buildkitd_toml(settings: BuildKitDaemonSettings, mirrors: list[str]) -> str:
     }
     if mirrors:
         registries["docker.io"] = {"mirrors": [_host(mirror) for mirror in mirrors]}
+    for host, file in daemon.registry_certificate_files(settings).items():
+        registries[host] = {**registries.get(host, {}), "ca": [f"{KIND.config_path}/{file}"]}
     config: dict[str, Any] = {
         "worker": {"oci": {"gc": True, "gcpolicy": policies}, "containerd": {"enabled": False}}
     }
     if registries:
         config["registry"] = registries
-    return tomli_w.dumps(config)
+    return tomli_w.dumps(merge(config, parse(settings.extra_daemon_config, tomllib.loads)))
 
 
 def _host(url: str) -> str:

@@ -40,6 +40,9 @@ class Kind:
     """Suffix of the names of the pod and its volume, after the component's name."""
     scratch: Mapping[str, str] = field(default_factory=dict)
     """Folders to which the daemon writes temporary files, by the name of their volume."""
+    registry_certs: str | None = None
+    """Folder below `config_path` with a folder for each registry that has a certificate. With None,
+    the certificates are files of the configuration."""
     empty: Mapping[str, str] = field(default_factory=dict)
     """Folders to which nothing may write, by the name of their volume."""
 
@@ -127,6 +130,13 @@ def certificates(
     )
 
 
+def registry_certificate_files(settings: Daemon) -> dict[str, str]:
+    """Return the names of the files with registries' certificates, by registry."""
+    return {
+        host: f"registry-{number}.crt" for number, host in enumerate(settings.registry_certificates)
+    }
+
+
 def flags(directory: str) -> list[str]:
     """Return the flags for certificates, which dockerd, docker, buildkitd and buildctl share."""
     names = zip(("tlscacert", "tlscert", "tlskey"), CLIENT_CERTIFICATE_FILES, strict=True)
@@ -158,7 +168,7 @@ def container(
     over_socket: list[str],
     over_tls: list[str],
     security_context: dict[str, Any],
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> dict[str, Any]:
     """Return the daemon's container.
 
@@ -257,13 +267,22 @@ def stateful_set(
         )
         for number in range(settings.replicas)
     ]
+    authorities = registry_certificate_files(settings)
+    texts = {file: settings.registry_certificates[host] for host, file in authorities.items()}
+    files = {**files, _DRAIN: script("daemon/drain.sh"), **texts}
     config_map = k8s.core.v1.ConfigMap(
         f"{name}-config",
         metadata={"name": f"{name}-config", "namespace": settings.namespace},
-        data={**files, _DRAIN: script("daemon/drain.sh")},
+        data=files,
         opts=opts,
     )
+    paths = {file: file for file in files}
+    if kind.registry_certs is not None:
+        paths |= {
+            file: f"{kind.registry_certs}/{host}/ca.crt" for host, file in authorities.items()
+        }
     title, text = config
+    text = concat(text, *texts.values())
     # The old pod drains before the new pod starts. The provider's default is only 10 minutes.
     seconds = settings.replicas * (settings.termination_grace_period_seconds + _START_SECONDS) + 300
     timeout = f"{seconds}s"
@@ -291,7 +310,7 @@ def stateful_set(
             "tolerations": settings.tolerations,
             "terminationGracePeriodSeconds": settings.termination_grace_period_seconds,
             "volumes": [
-                workloads.config_volume("config", config_map),
+                workloads.config_volume("config", config_map, paths if texts else {}),
                 workloads.secret_volume("server", certificates.server, kind.key_mode),
                 workloads.secret_volume("probe", certificates.probe, kind.key_mode),
                 *(

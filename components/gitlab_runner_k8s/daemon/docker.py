@@ -1,7 +1,7 @@
 """`SharedDockerDaemon`: a Docker daemon for all jobs, which keeps the layers of all builds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -13,7 +13,9 @@ from ..meta import script, type_token
 from ..outputs import lift
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems, quantity
+from ..validation.tables import merge
 from . import common as daemon
+from .extra_config import parse
 from .settings import BASE_IMAGES, SharedDockerDaemonSettings
 
 PRIVILEGED = daemon.Kind(
@@ -23,6 +25,7 @@ PRIVILEGED = daemon.Kind(
     "/etc/docker",
     0o400,
     scratch={"run": "/run"},
+    registry_certs="certs.d",
     # With nothing there, the image's entry point would mount a folder that anybody can write to.
     empty={"tmp": "/tmp"},
 )
@@ -36,6 +39,8 @@ ROOTLESS = daemon.Kind(
     0o440,
     user=1000,
     pod_suffix="-rootless",
+    # Relative to XDG_CONFIG_HOME, where a rootless daemon looks for them.
+    registry_certs="docker/certs.d",
     scratch={"run": "/run/user/1000", "tmp": "/tmp"},
 )
 
@@ -107,13 +112,15 @@ class SharedDockerDaemon(pulumi.ComponentResource):
     def _daemon(
         self, name: str, settings: SharedDockerDaemonSettings, certificates: daemon.Certificates
     ) -> k8s.apps.v1.StatefulSet:
+        proxy = settings.proxy.variables(str(settings.cluster_domain)) if settings.proxy else {}
         config = lift(
-            lambda mirrors: json.dumps(daemon_json(settings, mirrors), sort_keys=True, indent=2),
-            settings.registry_mirrors,
+            lambda values: json.dumps(daemon_json(settings, *values), sort_keys=True, indent=2),
+            [settings.registry_mirrors, proxy],
         )
         kind = ROOTLESS if settings.is_rootless else PRIVILEGED
         image = settings.image or settings.default_image
         socket = "unix:///run/user/1000/docker.sock" if kind.user else "unix:///var/run/docker.sock"
+        temporary = kind.scratch["tmp" if kind.user else "run"]
         container = daemon.container(
             "docker",
             kind,
@@ -126,8 +133,15 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             # cannot create it. Otherwise the job would find an empty folder, and leave its files.
             security_context={"privileged": True, "readOnlyRootFilesystem": True},
             environment={
+                # For runc, which writes a file for each `docker exec`.
+                "TMPDIR": temporary,
                 # buildx writes to its configuration even to inspect the daemon.
-                "DOCKER_CONFIG": "/tmp/client" if kind.user else "/run/client",
+                "DOCKER_CONFIG": f"{temporary}/client",
+                **(
+                    {"DOCKER_MIN_API_VERSION": settings.minimum_api_version}
+                    if settings.minimum_api_version
+                    else {}
+                ),
                 **(_rootless_environment(settings) if kind.user else {}),
             },
         )
@@ -256,6 +270,7 @@ def _rootless_environment(settings: SharedDockerDaemonSettings) -> dict[str, str
     """Return the variables of the image's RootlessKit, which has its own network namespace."""
     ports = [net.DOCKER_PORT, *([net.DOCKER_METRICS_PORT] if settings.metrics_namespaces else [])]
     return {
+        "XDG_CONFIG_HOME": ROOTLESS.config_path,
         "XDG_RUNTIME_DIR": "/run/user/1000",
         "DOCKERD_ROOTLESS_ROOTLESSKIT_MTU": str(settings.mtu),
         "DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS": " ".join(
@@ -280,8 +295,10 @@ def _gc_rule(policy: dict[str, Any]) -> dict[str, Any]:
     return {**rule, "filter": [f"unused-for={age}"]} if age else rule
 
 
-def daemon_json(settings: SharedDockerDaemonSettings, mirrors: Sequence[str]) -> dict[str, Any]:
-    """Return the daemon's configuration: limits of the build cache and logs, and registries."""
+def daemon_json(
+    settings: SharedDockerDaemonSettings, mirrors: Sequence[str], proxy: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the daemon's configuration: limits of build cache and logs, networks, registries."""
     volume = int(quantity(settings.volume_size))
     config: dict[str, Any] = {
         "builder": {
@@ -299,12 +316,19 @@ def daemon_json(settings: SharedDockerDaemonSettings, mirrors: Sequence[str]) ->
             {"base": pool.base, "size": pool.size} for pool in settings.address_pools
         ],
         "log-driver": "json-file",
-        "log-opts": {"max-size": "10m", "max-file": "3"},
+        "log-opts": {
+            "max-size": str(int(quantity(settings.container_log_size))),
+            "max-file": str(settings.container_log_files),
+        },
     }
+    if settings.bridge_address:
+        config["bip"] = settings.bridge_address
+    if proxy:
+        config["proxies"] = {name.lower().replace("_", "-"): value for name, value in proxy.items()}
     if mirrors:
         config["registry-mirrors"] = list(mirrors)
     if settings.metrics_namespaces:
         config["metrics-addr"] = f"0.0.0.0:{net.DOCKER_METRICS_PORT}"
     if settings.insecure_registries:
         config["insecure-registries"] = settings.insecure_registries
-    return config
+    return merge(config, parse(settings.extra_daemon_config, json.loads))

@@ -4,13 +4,14 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import pulumi
 from pydantic import Field
 
 from .. import pins
 from ..kubernetes.settings import ClusterDnsSettings, ResourcesSettings, over
 from ..runner.connections import Replicas
-from ..validation.base import Choice, Settings
-from ..validation.rules.basic import Hours, Seconds, Whole
+from ..validation.base import Choice, Settings, matches
+from ..validation.rules.basic import Count, Hours, Seconds, Whole
 from ..validation.rules.images import (
     DockerImageReference,
     Image,
@@ -19,13 +20,23 @@ from ..validation.rules.images import (
 )
 from ..validation.rules.kubernetes import (
     AnyNamespace,
+    Bytes,
     Labels,
     Namespace,
     ResourceName,
     Toleration,
     VolumeSize,
 )
-from ..validation.rules.network import Cidr, HostPort, ServerUrl
+from ..validation.rules.network import (
+    BridgeAddress,
+    Cidr,
+    HostPort,
+    NoProxy,
+    ProxyUrl,
+    PublicCertificates,
+    ServerUrl,
+)
+from .extra_config import BuildkitdToml, DaemonJson
 
 _DAEMON = ResourcesSettings(
     cpu_request="1", cpu_limit="8", memory_request="2Gi", memory_limit="16Gi"
@@ -34,6 +45,36 @@ _DAEMON = ResourcesSettings(
 
 DAEMON_STOP_SECONDS = 20
 """Seconds that a daemon gets to stop after its drain. dockerd gives its containers 15."""
+
+
+class ProxySettings(Settings):
+    """A proxy through which a daemon reaches registries.
+
+    A `RUN` step does not get it: pass the build arguments HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+    """
+
+    http_proxy: ProxyUrl | None = None
+    """URL of the proxy for `http://`, without credentials. A proxy with a private address must be
+    in `egress_cidrs`."""
+    https_proxy: ProxyUrl | None = None
+    """URL of the proxy for `https://`, without credentials."""
+    no_proxy: list[NoProxy] = []
+    """Hosts, domains and address blocks that the daemon reaches without the proxy. The daemon
+    itself and all Services of the cluster are always among them."""
+
+    def variables(self, cluster_domain: str) -> dict[str, pulumi.Input[str]]:
+        """Return the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY, those that are set."""
+        own = ["localhost", "127.0.0.1", ".svc", f".{cluster_domain}"]
+        values = {
+            "HTTP_PROXY": self.http_proxy,
+            "HTTPS_PROXY": self.https_proxy,
+            "NO_PROXY": ",".join([*own, *self.no_proxy]),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _conflicts(self) -> Iterator[str]:
+        if self.http_proxy is None and self.https_proxy is None:
+            yield "http_proxy or https_proxy must be set; set one, or remove the proxy"
 
 
 class DaemonSettings(Settings):
@@ -68,6 +109,11 @@ class DaemonSettings(Settings):
     """URLs of pull-through mirrors of Docker Hub."""
     insecure_registries: list[HostPort] = []
     """`host:port` of the registries without TLS."""
+    registry_certificates: dict[HostPort, PublicCertificates] = {}
+    """Certificates of private authorities by `host:port` of their registry, as PEM texts. Set them
+    for registries with TLS whose authority is not a public one."""
+    proxy: ProxySettings | None = None
+    """Proxy through which the daemon reaches registries. Default: none."""
     resources: Annotated[ResourcesSettings, over(_DAEMON)] = _DAEMON
     """Resources of the daemon and of everything that it builds."""
     node_selector: Labels = {}
@@ -99,6 +145,13 @@ class DaemonSettings(Settings):
             )
         if self.certificate_validity_hours >= self.ca_validity_hours:
             yield "certificate_validity_hours must be less than ca_validity_hours; lower it"
+        for host in self.registry_certificates:
+            if host in self.insecure_registries:
+                yield (
+                    f"registry_certificates.{host} must not be set together with "
+                    "insecure_registries, which turns TLS off for this registry; remove one of the "
+                    "two"
+                )
 
 
 class DaemonLocationSettings(ClusterDnsSettings):
@@ -161,6 +214,9 @@ BASE_IMAGES = [
 """Official images of Docker Hub that most builds and services start from."""
 
 
+_API_VERSION = "must be a version of Docker's API from 1.24 on, such as '1.32'"
+
+
 class DockerSettings(DaemonSettings):
     """Settings of a shared Docker daemon."""
 
@@ -179,6 +235,24 @@ class DockerSettings(DaemonSettings):
     must not contain an address that the daemon talks to: pods, nodes, GitLab or a registry.
     Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for benchmarks, so
     hardly any network uses it."""
+    bridge_address: BridgeAddress | None = None
+    """The daemon's own address on its default bridge, with the prefix length of that network, such
+    as "172.30.0.1/24". Default: the first network of `address_pools`."""
+    minimum_api_version: Annotated[str, matches(r"1\.(2[4-9]|[3-9][0-9])", _API_VERSION)] | None = (
+        None
+    )
+    """Oldest version of Docker's API that clients may use, from 1.24. Old clients, such as those in
+    Testcontainers, need a lower version than the default. Default: the daemon's own (1.44 in Docker
+    29)."""
+    container_log_size: Bytes = "10Mi"
+    """Bytes after which the log of a container continues in a new file, as a Kubernetes
+    quantity."""
+    container_log_files: Count = 3
+    """Number of files that the daemon keeps of the log of a container."""
+    extra_daemon_config: DaemonJson | None = None
+    """More of daemon.json, as JSON text: keys that have no setting here. Unknown keys, keys that
+    have a setting, and secrets are refused. Another storage driver, image store or `userns-remap`
+    starts with an empty store; the old one stays on the volume. Default: none."""
     node_selector: Labels = {}
     """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With the
     isolation `rootless` nobody is, but the daemon's pod is still privileged. Required unless
@@ -253,6 +327,15 @@ class DockerSettings(DaemonSettings):
             place: Path of these ranges.
             path: Path of these settings, with a dot at its end.
         """
+        if self.bridge_address:
+            bridge = ipaddress.ip_interface(self.bridge_address).network
+            for text in reached:
+                if bridge.overlaps(ipaddress.ip_network(text)):
+                    yield (
+                        f"{path}bridge_address ({self.bridge_address}) must not be in {place} "
+                        f"({text}), because the daemon would look for those addresses on its own "
+                        "bridge; choose another network"
+                    )
         is_given = "address_pools" in self.model_fields_set
         for number, pool in enumerate(self.address_pools):
             own = ipaddress.ip_network(pool.base)
@@ -311,6 +394,10 @@ class BuildKitSettings(DaemonSettings):
     image: ImageReference = pins.BUILDKIT_IMAGE
     """Image of the rootless daemon, with tag and digest. Default: the pinned moby/buildkit
     image."""
+    extra_daemon_config: BuildkitdToml | None = None
+    """More of buildkitd.toml, as TOML text: keys that have no setting here. Unknown keys, keys that
+    have a setting, and secrets are refused. Tables of a registry are merged with those of the
+    package. Default: none."""
 
 
 class BuildKitDaemonSettings(DaemonLocationSettings, BuildKitSettings):

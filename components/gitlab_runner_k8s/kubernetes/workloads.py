@@ -1,5 +1,6 @@
 """Objects that several components declare in the same way."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import pulumi
@@ -91,9 +92,19 @@ def secret_volume(name: str, secret: k8s.core.v1.Secret, mode: int) -> dict[str,
     return {"name": name, "secret": {"secretName": secret.metadata["name"], "defaultMode": mode}}
 
 
-def config_volume(name: str, config_map: k8s.core.v1.ConfigMap) -> dict[str, Any]:
-    """Return a pod's volume with the keys of a ConfigMap as files."""
-    return {"name": name, "configMap": {"name": config_map.metadata["name"]}}
+def config_volume(
+    name: str, config_map: k8s.core.v1.ConfigMap, paths: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a pod's volume with the keys of a ConfigMap as files.
+
+    Args:
+        name: Name of the volume.
+        config_map: The ConfigMap.
+        paths: Paths of the files by key. Default: each key is a file of that name.
+    """
+    items = [{"key": key, "path": path} for key, path in (paths or {}).items()]
+    source = {"name": config_map.metadata["name"], **({"items": items} if items else {})}
+    return {"name": name, "configMap": source}
 
 
 def service(

@@ -19,8 +19,10 @@ from ..secrets import has_secret
 from ..validation.base import NOT_PUBLIC
 from ..validation.messages import ArgsError
 from ..validation.rules.kubernetes import quantity
+from ..validation.rules.network import is_address
+from ..validation.tables import merge
 from .connections import RunnerCacheSettings, host_conflicts
-from .extra_config import is_posix_shell, merge, parse
+from .extra_config import is_posix_shell, parse
 from .settings import GitLabRunnerSettings
 
 DOCKER_CERTS_PATH = "/docker-certs"
@@ -147,7 +149,39 @@ def _environment(settings: GitLabRunnerSettings) -> dict[str, pulumi.Input[str]]
             "BUILDKIT_HOST": settings.buildkit.host,
             "BUILDKIT_CERT_PATH": BUILDKIT_CERTS_PATH,
         }
-    return environment
+    return environment | _no_proxy(settings, environment)
+
+
+def _no_proxy(
+    settings: GitLabRunnerSettings, environment: Mapping[str, pulumi.Input[str]]
+) -> dict[str, pulumi.Input[str]]:
+    """Return the variables that keep jobs from asking a proxy for the platform's own parts.
+
+    Without them, docker would ask the proxy for a connection to the daemon. Programs differ in the
+    spelling that they read.
+    """
+    if not {key.upper() for key in environment} & {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
+        return {}
+    daemons = [daemon.host for daemon in (settings.docker, settings.buildkit) if daemon]
+    places: list[pulumi.Input[str]] = [lift(_domain, host) for host in daemons]
+    if settings.cache and settings.cache.server_address is not None:
+        places.append(lift(_host, settings.cache.server_address))
+    if not places:
+        return {}
+    own = [value for key, value in environment.items() if key.upper() == "NO_PROXY"]
+    text = lift(lambda parts: ",".join(dict.fromkeys(parts)), [*own[:1], *places])
+    return {"NO_PROXY": text, "no_proxy": text}
+
+
+def _host(place: str) -> str:
+    """Return the host of `host:port` or of a URL."""
+    return urlsplit(place if "://" in place else f"//{place}").hostname or place
+
+
+def _domain(url: str) -> str:
+    """Return the domain of a daemon, for all daemons beside it, or its IP address."""
+    host = _host(url)
+    return host if is_address(url) or "." not in host else f".{host.partition('.')[2]}"
 
 
 def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field
 
 from ..secrets import has_secret, is_secret_name
 from ..validation.base import rule
@@ -18,6 +18,7 @@ from ..validation.rules.gitlab import gitlab_url
 from ..validation.rules.images import ImageReference
 from ..validation.rules.kubernetes import PlainName, quantity
 from ..validation.rules.network import Port
+from ..validation.tables import model
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
 _DURATION = r"0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|ns))+"
@@ -124,49 +125,20 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def _type(name: str, shape: Any, table: str) -> Any:
-    """Return the Python type of a key.
-
-    Args:
-        name: The key.
-        shape: Type of the key in `config_keys.json`: a name, a list of one type, or a table.
-        table: Key of the table that contains the key.
-    """
-    if rule := _RULES.get(f"{table}.{name}") or _RULES.get(name):
+def _rule(table: str, key: str, shape: Any) -> Any:
+    if rule := _RULES.get(f"{table}.{key}") or _RULES.get(key):
         return rule
-    if isinstance(shape, list):
-        return list[_type(name, shape[0], table)]  # type: ignore[misc]
-    if isinstance(shape, dict):
-        if "*" in shape:
-            return dict[str, _type(name, shape["*"], table)]  # type: ignore[misc]
-        return _model(name, shape)
-    if shape == "string" and name.endswith(("_overwrite_max_allowed", "_limit", "_request")):
+    if shape == "string" and key.endswith(("_overwrite_max_allowed", "_limit", "_request")):
         return Quantity
-    if shape == "string" and name.endswith("_overwrite_allowed"):
+    if shape == "string" and key.endswith("_overwrite_allowed"):
         return Expression
-    return _TYPES[shape]
-
-
-class Table(BaseModel):
-    """A table of config.toml, without unknown keys and type conversion."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-def _model(name: str, shape: Mapping[str, Any]) -> type[Table]:
-    required = _REQUIRED.get(name, set())
-    fields: dict[str, Any] = {}
-    for key, value in shape.items():
-        kind = _type(key, value, name)
-        field = Field(alias=key) if key in required else Field(None, alias=key)
-        fields[key.replace("-", "_")] = (kind if key in required else kind | None, field)
-    return create_model(name, __base__=Table, **fields)
+    return None
 
 
 _KEYS: dict[str, Any] = json.loads(
     resources.files(__package__).joinpath("config_keys.json").read_text()
 )
-Runner = _model("runners", _KEYS["keys"]["runners"][0])
+Runner = model("runners", _KEYS["keys"]["runners"][0], _TYPES, _rule, _REQUIRED)
 """The keys of `[[runners]]`, from the runner's own configuration types."""
 
 
@@ -433,17 +405,3 @@ def privileges(text: str | None) -> list[str]:
         keys.append("volumes.host_path")
     # A patch can ask for anything.
     return [*keys, *(["pod_spec"] if kubernetes.get("pod_spec") else [])]
-
-
-def merge(rendered: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two tables: tables are merged, lists are joined, and `extra` overrides other values."""
-    merged = dict(rendered)
-    for key, value in extra.items():
-        current = merged.get(key)
-        if isinstance(current, dict) and isinstance(value, Mapping):
-            merged[key] = merge(current, value)
-        elif isinstance(current, list) and isinstance(value, list):
-            merged[key] = [*current, *value]
-        else:
-            merged[key] = value
-    return merged

@@ -202,7 +202,8 @@ class RunnerSettings(Settings):
     environment: Environment = {}
     """Variables of every job. CI/CD variables override them. Do not put secrets here: the variables
     are plain text in the cluster. A secret Output, and a name or value that looks like a secret,
-    are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too."""
+    are refused. Names that begin with DOCKER_ or BUILDKIT_ are refused too. If a proxy is among
+    them, NO_PROXY and no_proxy get the shared daemon and the cache's store as well."""
     job_resources: ResourcesSettings = ResourcesSettings()
     """Resources of the container that runs the job's script. Default: no requests or limits, except
     those of a LimitRange in the job namespace."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
@@ -127,7 +128,56 @@ def _cidr(value: str) -> str | None:
 Cidr = Annotated[str, rule(_cidr)]
 
 
+def _bridge(value: str) -> str | None:
+    problem = (
+        "must be the bridge's own IPv4 address with its prefix length, such as '172.30.0.1/24'"
+    )
+    try:
+        interface = ipaddress.IPv4Interface(value)
+    except ValueError:
+        return problem
+    network = interface.network
+    is_host = network.network_address < interface.ip < network.broadcast_address
+    return None if "/" in value and value.isascii() and is_host else problem
+
+
+BridgeAddress = Annotated[str, rule(_bridge)]
+
+
+def _certificates(value: str) -> str | None:
+    if "PRIVATE KEY" in value:
+        return "must not contain a private key; keep only the certificates"
+    try:
+        ssl.create_default_context(cadata=value or " ")
+    except (ssl.SSLError, ValueError):
+        return "must be PEM texts of certificates, '-----BEGIN CERTIFICATE-----…'; correct them"
+    return None
+
+
+PublicCertificates = Annotated[str, rule(_certificates)]
+
+
 HostPort = Annotated[str, rule(_address)]
+
+
+def _no_proxy(value: str) -> str | None:
+    host = value.removeprefix("*").removeprefix(".")
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        if value != "*" and not is_place(host):
+            return "must be a host, a domain such as '.example.com', an IP address or a CIDR block"
+    return None
+
+
+NoProxy = Annotated[str, rule(_no_proxy)]
+
+
+def _proxy(value: str) -> str | None:
+    problem = server_url(value, "must be the http:// or https:// URL of a proxy")
+    if problem or urlsplit(value).path.strip("/"):
+        return problem or "must be the URL of a proxy without a path; remove the path"
+    return None
 
 
 if TYPE_CHECKING:
@@ -136,9 +186,11 @@ if TYPE_CHECKING:
     BuildKitHost = pulumi.Input[str]
     Address = pulumi.Input[str]
     Domain = pulumi.Input[str]
+    ProxyUrl = pulumi.Input[str]
 else:  # pydantic cannot read pulumi.Input itself
     ServerUrl = leaf(rule(server_url))
     DockerHost = leaf(_daemon_host(2376))
     BuildKitHost = leaf(_daemon_host(1234))
     Address = leaf(rule(_address))
+    ProxyUrl = leaf(rule(_proxy), is_public=True)
     Domain = leaf(matches(HOST, "must be a DNS domain, such as 'blob.core.windows.net'"))
