@@ -272,7 +272,7 @@ def test_a_proxy_is_not_asked_for_the_shared_daemon(
 
 def test_a_proxy_is_asked_for_neither_an_address_nor_the_store() -> None:
     cache = {
-        "bucket": "b",
+        "bucket": "jobs",
         "server_address": "store.example.com:9000",
         "credentials_secret_name": "k",
     }
