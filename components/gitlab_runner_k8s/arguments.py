@@ -117,7 +117,8 @@ class BuildKitDaemonArgs(TypedDict):
     node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the daemon runs. Default: any node."""
     tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: taints with the key and value
+    of each label of `node_selector`, so that the nodes' label can also be their taint."""
     enable_disruption_budget: NotRequired[bool]
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
@@ -559,6 +560,12 @@ class GitLabRunnerArgs(TypedDict):
     """Shared BuildKit daemon. Default: none."""
     registry_mirror: NotRequired[RunnerMirrorArgs | None]
     """Mirror of Docker Hub for the Docker daemons that jobs start. Default: none."""
+    manager_excluded_nodes: NotRequired[list[dict[str, str]]]
+    """Labels of nodes on which the runner itself never runs, such as those of shared Docker
+    daemons, where anyone who can run a job is root. Default: none."""
+    job_excluded_nodes: NotRequired[list[dict[str, str]]]
+    """Labels of nodes on which jobs never run, such as those of other zones' Docker daemons. Not
+    used if `extra_config` sets `affinity.node_affinity`. Default: none."""
     metrics_namespaces: NotRequired[list[pulumi.Input[str]]]
     """Namespaces, such as that of Prometheus, that may read the metrics. If the cluster's
     network does not enforce NetworkPolicy, every pod can read them. Default: none."""
@@ -624,6 +631,9 @@ class MinioCacheArgs(TypedDict):
     it gets the authority's certificate. Default: gitlab-runner-jobs."""
     bucket: NotRequired[pulumi.Input[str]]
     """Name of the bucket. Default: runner."""
+    excluded_nodes: NotRequired[list[dict[str, str]]]
+    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
+    anyone who can run a job is root. Default: none."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the store except that of the runner, of the jobs and, with
     `enable_metrics`, of Prometheus. The engine `seaweedfs` requires `true`. Default: true."""
@@ -691,6 +701,9 @@ class RegistryMirrorArgs(TypedDict):
     client_namespaces: NotRequired[list[pulumi.Input[str]]]
     """Namespaces whose pods may pull from the mirror, at least one. Default: gitlab-runner-jobs,
     gitlab-runner-docker."""
+    excluded_nodes: NotRequired[list[dict[str, str]]]
+    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
+    anyone who can run a job is root. Default: none."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,
@@ -903,10 +916,12 @@ class DockerArgs(TypedDict):
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
     node_selector: NotRequired[dict[str, str]]
     """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With
-    the isolation `rootless` nobody is, but the daemon's pod is still privileged. Required
-    unless `accept_shared_nodes` is set. Default: none."""
+    the isolation `rootless` nobody is, but the daemon's pod is still privileged. Give these
+    nodes a taint too, as a label keeps no other pod away. Required unless
+    `accept_shared_nodes` is set. Default: none."""
     tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: taints with the key and value
+    of each label of `node_selector`, so that the nodes' label can also be their taint."""
     enable_disruption_budget: NotRequired[bool]
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
@@ -981,10 +996,11 @@ class DockerArgs(TypedDict):
     untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes every image and every volume that
-    no container uses and that was created more than `prune_keep_hours` ago. The value must be
-    more than `build_cache_percent`. The default lies between the build cache's 70 and the 90
-    at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
+    """Percent of the volume in use above which pruning removes the images of all jobs that are
+    over, and volumes that no container has and that were created more than `prune_keep_hours`
+    ago. The value must be more than `build_cache_percent`. The default lies between the build
+    cache's 70 and the 90 at which the daemon removes build cache to make room. Default: 80.
+    From 10 to 99."""
 
 
 class BuildKitArgs(TypedDict):
@@ -1031,7 +1047,8 @@ class BuildKitArgs(TypedDict):
     node_selector: NotRequired[dict[str, str]]
     """Labels of the nodes on which the daemon runs. Default: any node."""
     tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: taints with the key and value
+    of each label of `node_selector`, so that the nodes' label can also be their taint."""
     enable_disruption_budget: NotRequired[bool]
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
@@ -1485,10 +1502,12 @@ class SharedDockerDaemonArgs(TypedDict):
     cpu_limit 8, memory_request 2Gi, memory_limit 16Gi."""
     node_selector: NotRequired[dict[str, str]]
     """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With
-    the isolation `rootless` nobody is, but the daemon's pod is still privileged. Required
-    unless `accept_shared_nodes` is set. Default: none."""
+    the isolation `rootless` nobody is, but the daemon's pod is still privileged. Give these
+    nodes a taint too, as a label keeps no other pod away. Required unless
+    `accept_shared_nodes` is set. Default: none."""
     tolerations: NotRequired[list[dict[str, Any]]]
-    """Tolerations of the daemon's pod, as in Kubernetes. Default: none."""
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: taints with the key and value
+    of each label of `node_selector`, so that the nodes' label can also be their taint."""
     enable_disruption_budget: NotRequired[bool]
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the
@@ -1563,10 +1582,11 @@ class SharedDockerDaemonArgs(TypedDict):
     untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes every image and every volume that
-    no container uses and that was created more than `prune_keep_hours` ago. The value must be
-    more than `build_cache_percent`. The default lies between the build cache's 70 and the 90
-    at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
+    """Percent of the volume in use above which pruning removes the images of all jobs that are
+    over, and volumes that no container has and that were created more than `prune_keep_hours`
+    ago. The value must be more than `build_cache_percent`. The default lies between the build
+    cache's 70 and the 90 at which the daemon removes build cache to make room. Default: 80.
+    From 10 to 99."""
     dns_cidrs: NotRequired[list[str]]
     """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
     cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With

@@ -1,7 +1,7 @@
 """A daemon that restarts: it waits for its clients, and jobs wait for it."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_the_daemon_has_time_to_stop_after_the_drain(kind: str, port: str) -> No
     found = recorder.one(":StatefulSet").pod
     assert found["terminationGracePeriodSeconds"] == 100
     (container,) = found["containers"]
-    assert container["lifecycle"]["preStop"]["exec"]["command"][-2:] == [port, "80"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"][2:4] == [port, "80"]
 
 
 @pytest.mark.parametrize("kind", DAEMONS)
@@ -140,7 +140,9 @@ CLIENTS = {
 }
 
 
-def drain(folder: Path, shell: str, looks: list[str], seconds: int = 60) -> tuple[int, str]:
+def drain(
+    folder: Path, shell: str, looks: list[str], seconds: int = 60, *, busy: Sequence[str] = ()
+) -> tuple[int, str]:
     """Run the script on what it sees at each look, the last for ever; return looks and log."""
     tools, log, seen = folder / "bin", folder / "log", folder / "seen"
     tools.mkdir()
@@ -159,7 +161,10 @@ def drain(folder: Path, shell: str, looks: list[str], seconds: int = 60) -> tupl
     script = meta.script("daemon/drain.sh")
     assert "/proc/1/fd/2" in script
     subprocess.run(
-        [shell, "-c", script.replace("/proc/1/fd/2", str(log)), "drain.sh", "2376", str(seconds)],
+        [
+            *(shell, "-c", script.replace("/proc/1/fd/2", str(log)), "drain.sh", "2376"),
+            *(str(seconds), *busy),
+        ],
         env={"PATH": f"{tools}:/usr/bin:/bin"},
         check=True,
         timeout=30,
@@ -191,7 +196,23 @@ def test_the_drain_ends_with_its_time(tmp_path: Path) -> None:
     assert "time is up" in log
 
 
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_new_jobs_are_told_to_wait_after_half_of_the_time(tmp_path: Path, shell: str) -> None:
+    told = tmp_path / "told"
+    busy = ["sh", "-c", f"cp {tmp_path}/seen {told}"]
+    looks, _ = drain(tmp_path, shell, [CLIENT], seconds=20, busy=busy)
+    assert looks == 10
+    assert len(told.read_text().splitlines()) == 6
+
+
+def test_nobody_is_told_where_the_daemon_is_soon_idle(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    drain(tmp_path, "sh", [CLIENT, CLIENT, ""], seconds=20, busy=["touch", str(told)])
+    assert not told.exists()
+
+
 HOST = "tcp://docker.docker.svc.cluster.local:2376"
+NO_VOLUME = "Error response from daemon: get gitlab-runner-draining: no such volume"
 REFUSED = "Cannot connect to the Docker daemon at tcp://docker: connection refused"
 
 
@@ -235,6 +256,7 @@ def job(
     )
 
 
+WAITED = ["waiting for the shared daemon, which may be restarting...", "the job goes on"]
 KINDS = [builders.daemon("docker", HOST), builders.daemon("buildkit", HOST)]
 
 
@@ -242,13 +264,29 @@ KINDS = [builders.daemon("docker", HOST), builders.daemon("buildkit", HOST)]
 def test_a_job_goes_on_once_the_daemon_answers(
     tmp_path: Path, shell: str, fields: dict[str, Any]
 ) -> None:
-    ended = job(tmp_path, shell, [REFUSED, REFUSED, ""], **fields)
+    ended = job(tmp_path, shell, [REFUSED, REFUSED, "", NO_VOLUME], **fields)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == [
-        "waiting for the shared daemon, which may be restarting...",
-        "the job goes on",
-    ]
-    assert len((tmp_path / "calls").read_text().splitlines()) == 3
+    assert ended.stdout.splitlines() == WAITED
+    assert len((tmp_path / "calls").read_text().splitlines()) == (4 if "docker" in fields else 3)
+
+
+def test_a_job_waits_for_the_successor_of_a_daemon_that_is_about_to_end(
+    tmp_path: Path, shell: str
+) -> None:
+    """It has the volume at first, then is away, then is another one."""
+    answers = ["", "", "", "", REFUSED, "", NO_VOLUME]
+    ended = job(tmp_path, shell, answers, **KINDS[0])
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == WAITED
+    calls = (tmp_path / "calls").read_text().splitlines()
+    look = ["version", "volume inspect gitlab-runner-draining"]
+    assert calls == [*look, *look, "version", *look]
+
+
+def test_a_daemon_that_does_not_end_in_time_is_used(tmp_path: Path, shell: str) -> None:
+    ended = job(tmp_path, shell, [""], daemon_wait_seconds=4, **KINDS[0])
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == WAITED
 
 
 @pytest.mark.parametrize("fields", KINDS)
@@ -311,7 +349,7 @@ def test_the_platforms_jobs_wait_for_its_daemon() -> None:
     }
     table = deploy(lambda: RunnerPlatform("ci", args)).one(":Release").runner
     assert 'if [ "${DOCKER_HOST:-}" = tcp://ci-docker.' in table["pre_build_script"]
-    assert "seconds=77\n" in table["pre_build_script"]
+    assert "seconds=77 " in table["pre_build_script"]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def job(
     for name in ("docker", "buildctl"):
         tool = folder / name
         tool.write_text(
-            f'#!/bin/sh\necho "asked ${variable}" >> {folder}/asked\n'
+            f'#!/bin/sh\n[ "$1" != volume ] || exit 1\necho "asked ${variable}" >> {folder}/asked\n'
             f'case "{" ".join(up)}" in *"${variable}"*) ;; *) echo no such host; exit 1 ;; esac\n'
         )
         tool.chmod(0o755)

@@ -12,7 +12,7 @@ import pulumi_random as random
 from ..arguments import MinioCacheArgs
 from ..kubernetes import certificates as pki
 from ..kubernetes import network_policy as net
-from ..kubernetes import workloads
+from ..kubernetes import nodes, workloads
 from ..meta import script, type_token
 from ..outputs import concat, digest, lift, sha256
 from ..validation.messages import validate
@@ -270,6 +270,7 @@ class MinioCache(pulumi.ComponentResource):
             {
                 "securityContext": workloads.restricted_pod(USER_ID),
                 "nodeSelector": settings.node_selector,
+                **nodes.affinity(settings.excluded_nodes),
                 "containers": [container],
                 "volumes": volumes,
             },
@@ -330,6 +331,7 @@ class MinioCache(pulumi.ComponentResource):
             "metadata": {"labels": labels, "annotations": {"checksum/bootstrap": checksum}},
             "spec": {
                 "restartPolicy": "Never",
+                **nodes.affinity(settings.excluded_nodes),
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": workloads.restricted_pod(USER_ID),

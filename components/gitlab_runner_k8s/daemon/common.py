@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 
 from ..kubernetes import certificates as pki
 from ..kubernetes import network_policy as net
-from ..kubernetes import workloads
+from ..kubernetes import nodes, workloads
 from ..meta import script
 from ..outputs import concat, lift, sha256
 from ..runner.config_toml import CLIENT_CERTIFICATE_FILES
@@ -169,11 +169,14 @@ def container(
     over_tls: list[str],
     security_context: dict[str, Any],
     environment: Mapping[str, pulumi.Input[str]] | None = None,
+    started: list[str] | None = None,
+    busy: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the daemon's container.
 
     The daemon has started, and is alive, if a call over its own socket succeeds. It is ready if a
-    call with mutual TLS succeeds.
+    call with mutual TLS succeeds. `started` is the command of the first of these probes, and `busy`
+    tells new jobs to wait while the daemon drains.
     """
     drain_seconds = settings.termination_grace_period_seconds - DAEMON_STOP_SECONDS
     return {
@@ -188,7 +191,7 @@ def container(
         ),
         "ports": [{"name": f"{kind.component}-tls", "containerPort": kind.port}],
         "startupProbe": {
-            "exec": {"command": over_socket},
+            "exec": {"command": started or over_socket},
             "periodSeconds": 2,
             "timeoutSeconds": 10,
             "failureThreshold": _START_SECONDS // 2,
@@ -217,6 +220,7 @@ def container(
                         f"{kind.config_path}/{_DRAIN}",
                         str(kind.port),
                         str(drain_seconds),
+                        *busy,
                     ]
                 }
             }
@@ -307,7 +311,7 @@ def stateful_set(
         (kind.component, name),
         {
             "nodeSelector": settings.node_selector,
-            "tolerations": settings.tolerations,
+            "tolerations": settings.tolerations or nodes.own_tolerations(settings.node_selector),
             "terminationGracePeriodSeconds": settings.termination_grace_period_seconds,
             "volumes": [
                 workloads.config_volume("config", config_map, paths if texts else {}),

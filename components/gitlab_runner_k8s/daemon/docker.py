@@ -11,6 +11,7 @@ from ..arguments import SharedDockerDaemonArgs
 from ..kubernetes import network_policy as net
 from ..meta import script, type_token
 from ..outputs import lift
+from ..runner.config_toml import DRAINING_VOLUME
 from ..validation.messages import validate
 from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems, quantity
 from ..validation.tables import merge
@@ -128,6 +129,14 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             image=image,
             arguments=[*_arguments(kind, settings.mtu, socket), *_rootless_arguments(kind)],
             over_socket=["docker", f"--host={socket}", "version"],
+            # A container that restarts in its pod has the volume that the drain before it made.
+            started=[
+                "/bin/sh",
+                "-c",
+                f"docker --host={socket} version && "
+                f"{{ docker --host={socket} volume rm --force {DRAINING_VOLUME} || :; }}",
+            ],
+            busy=["docker", f"--host={socket}", "volume", "create", DRAINING_VOLUME],
             over_tls=_version_over_tls(kind),
             # A bind mount of a job's own path fails, because the daemon does not have the path and
             # cannot create it. Otherwise the job would find an empty folder, and leave its files.

@@ -119,7 +119,8 @@ class DaemonSettings(Settings):
     node_selector: Labels = {}
     """Labels of the nodes on which the daemon runs. Default: any node."""
     tolerations: list[Toleration] = []
-    """Tolerations of the daemon's pod, as in Kubernetes."""
+    """Tolerations of the daemon's pod, as in Kubernetes. Default: taints with the key and value of
+    each label of `node_selector`, so that the nodes' label can also be their taint."""
     enable_disruption_budget: bool = False
     """Keep a node drain from evicting the daemon: the drain waits until you delete the pod. With
     `false`, the drain evicts the daemon, after `termination_grace_period_seconds` at the latest."""
@@ -255,8 +256,8 @@ class DockerSettings(DaemonSettings):
     starts with an empty store; the old one stays on the volume. Default: none."""
     node_selector: Labels = {}
     """Labels of nodes that only the daemon uses. Anyone who can run a job is root there. With the
-    isolation `rootless` nobody is, but the daemon's pod is still privileged. Required unless
-    `accept_shared_nodes` is set."""
+    isolation `rootless` nobody is, but the daemon's pod is still privileged. Give these nodes a
+    taint too, as a label keeps no other pod away. Required unless `accept_shared_nodes` is set."""
     accept_shared_nodes: bool = False
     """Accept that jobs can become root on nodes that others use too. With `false`, `node_selector`
     is required."""
@@ -280,10 +281,10 @@ class DockerSettings(DaemonSettings):
     untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
     pipeline of Friday can continue on Monday)."""
     prune_above_percent: Annotated[Whole, Field(ge=10, le=99)] = 80
-    """Percent of the volume in use above which pruning removes every image and every volume that no
-    container uses and that was created more than `prune_keep_hours` ago. The value must be more
-    than `build_cache_percent`. The default lies between the build cache's 70 and the 90 at which
-    the daemon removes build cache to make room."""
+    """Percent of the volume in use above which pruning removes the images of all jobs that are
+    over, and volumes that no container has and that were created more than `prune_keep_hours` ago.
+    The value must be more than `build_cache_percent`. The default lies between the build cache's 70
+    and the 90 at which the daemon removes build cache to make room."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()

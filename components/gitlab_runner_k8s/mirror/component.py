@@ -8,7 +8,7 @@ import pulumi_random as random
 
 from ..arguments import RegistryMirrorArgs
 from ..kubernetes import network_policy as net
-from ..kubernetes import workloads
+from ..kubernetes import nodes, workloads
 from ..meta import type_token
 from ..outputs import digest, lift, sha256
 from ..validation.messages import validate
@@ -174,6 +174,7 @@ class RegistryMirror(pulumi.ComponentResource):
             {
                 "securityContext": workloads.restricted_pod(USER_ID),
                 "nodeSelector": settings.node_selector,
+                **nodes.affinity(settings.excluded_nodes),
                 **({"tolerations": settings.tolerations} if settings.tolerations else {}),
                 "terminationGracePeriodSeconds": DRAIN_SECONDS + 30,
                 "containers": [container],

@@ -104,6 +104,9 @@ class RegistryMirrorSettings(MirrorSettings, ClusterDnsSettings):
     daemons that jobs start."""
     client_namespaces: list[AnyNamespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
     """Namespaces whose pods may pull from the mirror, at least one."""
+    excluded_nodes: list[Labels] = []
+    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
+    anyone who can run a job is root. Default: none."""
     enable_network_policies: bool = True
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,

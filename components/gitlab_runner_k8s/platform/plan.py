@@ -23,6 +23,7 @@ from ..daemon.settings import (
     DockerSettings,
     SharedDockerDaemonSettings,
 )
+from ..kubernetes import nodes
 from ..kubernetes.network_policy import S3_PORT
 from ..kubernetes.workloads import PodSecurity
 from ..mirror import config as mirror_config
@@ -30,6 +31,7 @@ from ..mirror.settings import RegistryMirrorSettings
 from ..runner.connections import GitLabConnectionSettings
 from ..runner.extra_config import privileges
 from ..runner.settings import GitLabRunnerSettings, RunnerSettings, TokenSettings
+from ..validation.rules.kubernetes import Labels
 from .names import release_name, zone_prefix
 from .settings import DEFAULT_ZONE, FleetSettings, RunnerPlatformSettings
 
@@ -232,6 +234,16 @@ def _denied_namespaces(settings: RunnerPlatformSettings) -> dict[str, str]:
     }
 
 
+def _daemon_nodes(settings: RunnerPlatformSettings) -> dict[str, Labels]:
+    """Return the labels of the nodes on which a zone's jobs can be root, by zone."""
+    dockers = {zone: settings.zone_daemons(zone)[0] for zone in settings.zone_names()}
+    return {
+        zone: docker.node_selector
+        for zone, docker in dockers.items()
+        if docker and docker.node_selector and not docker.accept_shared_nodes
+    }
+
+
 def _runners(
     name: str,
     settings: RunnerPlatformSettings,
@@ -255,6 +267,8 @@ def _runners(
     ) -> RunnerPlan:
         tokens = {token: getattr(owner, token) for token in TokenSettings.model_fields}
         release = release_name(name, fleet)
+        daemons = _daemon_nodes(settings)
+        others = [labels for owner, labels in daemons.items() if owner != zone]
         return RunnerPlan(
             release,
             zone,
@@ -264,6 +278,10 @@ def _runners(
                 **tokens,
                 job_namespace=zones[zone].job_namespace,
                 release_name=release,
+                manager_excluded_nodes=nodes.excluded(
+                    list(daemons.values()), options.manager_node_selector
+                ),
+                job_excluded_nodes=nodes.excluded(others, options.job_node_selector),
             ),
         )
 
@@ -287,6 +305,9 @@ def _minio(settings: RunnerPlatformSettings) -> MinioCacheSettings | None:
         cluster_domain=settings.network.cluster_domain,
         enable_network_policies=settings.network.enable_policies,
         dns_cidrs=settings.network.dns_cidrs,
+        excluded_nodes=nodes.excluded(
+            list(_daemon_nodes(settings).values()), options.node_selector
+        ),
     )
 
 
@@ -340,6 +361,9 @@ def _mirror(settings: RunnerPlatformSettings) -> RegistryMirrorSettings | None:
         namespace=settings.namespaces.mirror,
         job_namespace=_first_job_namespace(settings),
         client_namespaces=clients,
+        excluded_nodes=nodes.excluded(
+            list(_daemon_nodes(settings).values()), settings.registry_mirror.node_selector
+        ),
         cluster_domain=settings.network.cluster_domain,
         **_network(settings),
     )

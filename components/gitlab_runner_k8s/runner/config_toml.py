@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pulumi
 import tomli_w
 
+from ..kubernetes import nodes
 from ..meta import script
 from ..outputs import concat, lift
 from ..secrets import has_secret
@@ -30,6 +31,9 @@ DOCKER_CERTS_PATH = "/docker-certs"
 
 CLIENT_CERTIFICATE_FILES = ("ca.pem", "cert.pem", "key.pem")
 """File names that the docker client requires in DOCKER_CERT_PATH."""
+
+DRAINING_VOLUME = "gitlab-runner-draining"
+"""Volume in a Docker daemon that tells new jobs to wait for the next daemon."""
 
 CACHE_CA_PATH = "/cache-ca"
 """Path in jobs of the authority's certificate for the cache's store."""
@@ -215,6 +219,7 @@ def _kubernetes(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> dic
         **settings.job_resources.executor(),
         **settings.helper_resources.executor("helper_"),
         "node_selector": {**selector, **settings.job_node_selector} or None,
+        "affinity": _affinity(settings, extra),
         "node_tolerations": {**tolerations, **settings.job_node_tolerations} or None,
         "allowed_pull_policies": settings.allowed_pull_policies or None,
         "allowed_images": settings.allowed_images or None,
@@ -329,6 +334,13 @@ def _dns_config(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any
     return lift(joined, hosts)
 
 
+def _affinity(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any:
+    """Return the affinity that keeps jobs away from nodes. The user's own node affinity counts."""
+    if "node_affinity" in extra.get("kubernetes", {}).get("affinity", {}):
+        return None
+    return nodes.executor_affinity(settings.job_excluded_nodes)
+
+
 def _container_lifecycle(settings: GitLabRunnerSettings, extra: Mapping[str, Any]) -> Any:
     """Return the hook that removes the job's own Compose project from the Docker daemon.
 
@@ -408,7 +420,7 @@ def use_daemons(daemons: Iterable[tuple[str, str, int]], seconds: int) -> list[s
         "# Wait for the shared daemon",
         "wait_for_daemon() (",
         "kind=$1 level=$2",
-        f"seconds={seconds}",
+        f"seconds={seconds} draining={DRAINING_VOLUME}",
         f"{script('runner/wait_for_daemon.sh')})",
         *commands,
     ]

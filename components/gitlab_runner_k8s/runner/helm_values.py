@@ -9,6 +9,7 @@ from typing import Any
 
 import pulumi
 
+from ..kubernetes import nodes
 from ..outputs import lift
 from ..validation.rules.images import Image
 from .config_toml import escape_template
@@ -100,6 +101,7 @@ def helm_values(
         runners["cache"] = {"secretName": settings.cache.credentials_secret_name}
     optional: dict[str, Any] = {
         "tolerations": settings.manager_tolerations or None,
+        **nodes.affinity(settings.manager_excluded_nodes),
         "priorityClassName": settings.manager_priority_class_name,
         "podLabels": _escaped(settings.manager_pod_labels) or None,
         "certsSecretName": settings.gitlab_ca_secret_name,

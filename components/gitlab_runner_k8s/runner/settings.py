@@ -348,6 +348,12 @@ class GitLabRunnerSettings(
     """Shared BuildKit daemon. Default: none."""
     registry_mirror: RunnerMirrorSettings | None = None
     """Mirror of Docker Hub for the Docker daemons that jobs start. Default: none."""
+    manager_excluded_nodes: list[Labels] = []
+    """Labels of nodes on which the runner itself never runs, such as those of shared Docker
+    daemons, where anyone who can run a job is root. Default: none."""
+    job_excluded_nodes: list[Labels] = []
+    """Labels of nodes on which jobs never run, such as those of other zones' Docker daemons. Not
+    used if `extra_config` sets `affinity.node_affinity`. Default: none."""
     metrics_namespaces: list[AnyNamespace] = []
     """Namespaces, such as that of Prometheus, that may read the metrics. If the cluster's network
     does not enforce NetworkPolicy, every pod can read them."""

@@ -1,9 +1,12 @@
 # Delays the stop of the daemon while a client, such as a build, is connected.
-# Usage: PORT SECONDS
+# Usage: PORT SECONDS [COMMAND...]
+# If clients are still connected after half of the time, COMMAND tells new jobs to wait. Otherwise one
+# job after the other would keep the daemon busy until its end.
 set -eu
 
 port=$(printf '%04X' "$1")
-left=$2
+left=$2 half=$(($2 / 2))
+shift 2
 
 # Writes to the container's log, because Kubernetes discards the output of a hook.
 say() { { echo "drain: $*" > /proc/1/fd/2; } 2> /dev/null || true; }
@@ -37,6 +40,10 @@ while [ "$left" -gt 0 ]; do
             say "waiting for $connected connections, for at most $left s"
             said=yes
         fi
+    fi
+    if [ "$left" -le "$half" ] && [ $# -gt 0 ]; then
+        if "$@" > /dev/null 2>&1; then say "new jobs wait for the next daemon"; fi
+        set --
     fi
     sleep 2
     left=$((left - 2))

@@ -1,8 +1,9 @@
 # Removes what jobs leave on the daemon, other than the build cache, which the daemon limits itself.
 # Usage: DIRECTORY TIMEOUT HOURS PERCENT STATE [SECONDS]
 # Runs once, or every SECONDS. What is older than TIMEOUT seconds, the longest timeout of a job, is of
-# a job that is over. Images stay for HOURS; STATE is a folder for the times of their names. If the
-# volume of DIRECTORY is fuller than PERCENT, images and volumes go that are older than HOURS.
+# a job that is over. Images stay for HOURS; STATE is a folder for the times of their names. While the
+# volume of DIRECTORY is fuller than PERCENT, all images of jobs that are over go, and volumes that are
+# older than HOURS. Such rounds follow each other within a minute.
 # In a loop, it also removes at once the names in $PROTECTED_IMAGES, a pattern a line, if a job gives
 # one to an image. The client gets the daemon's address and certificates from its environment.
 # Lists of ids and names are several words, and patterns are no texts.
@@ -102,7 +103,7 @@ round() {
     # By age too, because a job may run what it built by its id.
     run "untagged images" docker image prune --force --filter "until=${hours}h"
     if [ "$(fullness)" -gt "$limit" ]; then
-        run "unused images" docker image prune --force --all --filter "until=${hours}h"
+        run "unused images" docker image prune --force --all --filter "until=${timeout}s"
         run "unused volumes" volumes $((hours * 3600)) all
         said="$said; now $(fullness)% full"
     fi
@@ -121,20 +122,27 @@ is_protected() {
     }
 }
 
+# Takes the protected names among lines of image and name, from images that still have them.
+take() {
+    while read -r id name; do
+        case $name in *:"<none>") continue ;; esac
+        is_protected "$name" || continue
+        [ "$(docker image inspect --format '{{.Id}}' "$name" 2> /dev/null)" = "$id" ] || continue
+        forget "$name" "$id" && echo "protect: took the name $name from an image"
+    done
+}
+
 # `docker build`, `docker tag` and `docker import` are `tag` events. A pull is none. Nor is `docker load`
 # or `docker commit`, which jobs rather use for images of their own.
 protect() {
-    since=$(date +%s)
     while true; do
-        docker events --since "$since" --filter type=image --filter event=tag \
-            --format '{{.Actor.ID}} {{index .Actor.Attributes "name"}}' 2> /dev/null |
-            while read -r id name; do
-                is_protected "$name" || continue
-                [ "$(docker image inspect --format '{{.Id}}' "$name" 2> /dev/null)" = "$id" ] || continue
-                forget "$name" "$id" && echo "protect: removed the name $name, which a job gave to an image"
-            done || :
+        until docker version > /dev/null 2>&1; do sleep 1; done
         since=$(date +%s)
-        sleep 5
+        # What happened before the daemon restarted is in no event. A pulled image is pulled again.
+        docker image ls --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | take || :
+        docker events --since "$since" --filter type=image --filter event=tag \
+            --format '{{.Actor.ID}} {{index .Actor.Attributes "name"}}' 2> /dev/null | take || :
+        sleep 1
     done
 }
 
@@ -148,7 +156,7 @@ trap 'exit 0' TERM INT
 while true; do
     round &
     pause=$every
-    wait $! || pause=60
+    { wait $! && [ "$(fullness)" -le "$limit" ]; } || pause=60
     sleep "$pause" &
     wait $! || true
 done

@@ -1,11 +1,14 @@
 # Waits up to $seconds for the shared daemon of $kind, docker or buildkit.
 # If the job's image has no client of the daemon, it does not wait.
+# A Docker daemon that is about to end has the volume $draining. It is waited for too, but it is used
+# if it is still there when the time is over.
 answers() {
     case $kind in
         docker)
             command -v docker > /dev/null || return 0
             # An error that the daemon responds with is an answer: the job's own commands show it.
-            said=$($limit docker version 2>&1) || case $said in *"response from daemon"*) ;; *) return 1 ;; esac
+            said=$($limit docker version 2>&1) || case $said in *"response from daemon"*) return 0 ;; *) return 1 ;; esac
+            ! $limit docker volume inspect "$draining" > /dev/null 2>&1 || { said= && return 1; }
             ;;
         buildkit)
             command -v buildctl > /dev/null || return 0
@@ -19,6 +22,7 @@ limit=
 until=$(($(date +%s) + seconds)) waits=
 until answers; do
     if [ "$(date +%s)" -ge "$until" ]; then
+        [ -n "$said" ] || break
         echo "$level: the shared daemon has not answered for $seconds s: ${said##*
 }" >&2
         exit 1
