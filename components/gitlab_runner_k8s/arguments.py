@@ -524,9 +524,9 @@ class GitLabRunnerArgs(TypedDict):
     """Seconds between two requests for jobs. Default: 3. From 1 to 604800."""
     maximum_job_timeout_seconds: NotRequired[int]
     """Longest timeout of a job in seconds. Set at least the longest job timeout of your
-    projects. A runner that is being replaced waits so long for its jobs to end. What is older
-    on a shared Docker daemon, such as a running container, is of a job that is over, and is
-    removed. Default: 3600."""
+    projects. A runner that is being replaced waits so long for its jobs to end. A shared
+    Docker daemon removes containers and networks that are older, because their job has ended.
+    Default: 3600."""
     gitlab_outage_tolerance_minutes: NotRequired[int]
     """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job
     ends during such an outage, the runner still reports it afterwards. The chart's own
@@ -829,9 +829,9 @@ class RunnerArgs(TypedDict):
     """Seconds between two requests for jobs. Default: 3. From 1 to 604800."""
     maximum_job_timeout_seconds: NotRequired[int]
     """Longest timeout of a job in seconds. Set at least the longest job timeout of your
-    projects. A runner that is being replaced waits so long for its jobs to end. What is older
-    on a shared Docker daemon, such as a running container, is of a job that is over, and is
-    removed. Default: 3600."""
+    projects. A runner that is being replaced waits so long for its jobs to end. A shared
+    Docker daemon removes containers and networks that are older, because their job has ended.
+    Default: 3600."""
     gitlab_outage_tolerance_minutes: NotRequired[int]
     """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job
     ends during such an outage, the runner still reports it afterwards. The chart's own
@@ -979,28 +979,29 @@ class DockerArgs(TypedDict):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: NotRequired[bool]
-    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
-    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer. Default:
-    true."""
+    """Remove what jobs leave beside the build cache: containers, networks, volumes, names of
+    images, and images. Pruning runs every ten minutes, and every minute above
+    `prune_above_percent`. It needs Kubernetes 1.29 or newer. Default: true."""
     enable_image_protection: NotRequired[bool]
-    """Let only a pull give an image the name of a base image. If a job builds or tags an image
-    with such a name, pruning takes the name away at once. Otherwise every later build would
-    start from that image in place of the registry's. Base images are `protected_images`, and
-    the official images of Docker Hub that most builds start from, such as python and nginx.
-    The setting has no effect without pruning. Default: true."""
+    """If a job builds, tags or imports an image with the name of a base image, take the name
+    away within a second. Without this protection, every later build would start from that
+    image in place of the registry's. Base images are `protected_images`, and the official
+    images of Docker Hub that most builds start from, such as python and nginx. The setting
+    has no effect without pruning. Default: true."""
     protected_images: NotRequired[list[str]]
     """Names of more base images. `*` stands for any text. A name without a tag stands for all
     its tags. For example, "registry.example.com/base/*". Default: none."""
     prune_keep_hours: NotRequired[int]
-    """Hours for which pruning keeps an image that has lost its name, and after its creation an
-    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
-    pipeline of Friday can continue on Monday). From 1 to 87600."""
+    """Hours after which pruning removes an image that lost its name, counted from then. An image
+    that never had a name is removed so many hours after its creation. Set more hours than a
+    pipeline takes to reach its last job. Default: 72 (a pipeline of Friday can continue on
+    Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes the images of all jobs that are
-    over, and volumes that no container has and that were created more than `prune_keep_hours`
-    ago. The value must be more than `build_cache_percent`. The default lies between the build
-    cache's 70 and the 90 at which the daemon removes build cache to make room. Default: 80.
-    From 10 to 99."""
+    """Percent of the volume in use above which pruning removes every image that no container
+    uses and that was created more than `maximum_job_timeout_seconds` ago. It also removes
+    volumes without a container that were created more than `prune_keep_hours` ago. The value
+    must be more than `build_cache_percent`. The default lies between the build cache's 70 and
+    the 90 at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
 
 
 class BuildKitArgs(TypedDict):
@@ -1351,7 +1352,8 @@ class NetworkArgs(TypedDict):
     enforce NetworkPolicy. Default: true."""
     egress_cidrs: NotRequired[list[str]]
     """Private address ranges that jobs, builds and the registry mirror may reach, such as those
-    of GitLab and of registries. Default: none."""
+    of GitLab and of registries. A range that contains the nodes or the API server, such as
+    10.0.0.0/8 in many clusters, lets jobs reach those too: list small ranges. Default: none."""
 
 
 class RunnerPlatformArgs(TypedDict):
@@ -1565,28 +1567,29 @@ class SharedDockerDaemonArgs(TypedDict):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: NotRequired[bool]
-    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
-    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer. Default:
-    true."""
+    """Remove what jobs leave beside the build cache: containers, networks, volumes, names of
+    images, and images. Pruning runs every ten minutes, and every minute above
+    `prune_above_percent`. It needs Kubernetes 1.29 or newer. Default: true."""
     enable_image_protection: NotRequired[bool]
-    """Let only a pull give an image the name of a base image. If a job builds or tags an image
-    with such a name, pruning takes the name away at once. Otherwise every later build would
-    start from that image in place of the registry's. Base images are `protected_images`, and
-    the official images of Docker Hub that most builds start from, such as python and nginx.
-    The setting has no effect without pruning. Default: true."""
+    """If a job builds, tags or imports an image with the name of a base image, take the name
+    away within a second. Without this protection, every later build would start from that
+    image in place of the registry's. Base images are `protected_images`, and the official
+    images of Docker Hub that most builds start from, such as python and nginx. The setting
+    has no effect without pruning. Default: true."""
     protected_images: NotRequired[list[str]]
     """Names of more base images. `*` stands for any text. A name without a tag stands for all
     its tags. For example, "registry.example.com/base/*". Default: none."""
     prune_keep_hours: NotRequired[int]
-    """Hours for which pruning keeps an image that has lost its name, and after its creation an
-    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
-    pipeline of Friday can continue on Monday). From 1 to 87600."""
+    """Hours after which pruning removes an image that lost its name, counted from then. An image
+    that never had a name is removed so many hours after its creation. Set more hours than a
+    pipeline takes to reach its last job. Default: 72 (a pipeline of Friday can continue on
+    Monday). From 1 to 87600."""
     prune_above_percent: NotRequired[int]
-    """Percent of the volume in use above which pruning removes the images of all jobs that are
-    over, and volumes that no container has and that were created more than `prune_keep_hours`
-    ago. The value must be more than `build_cache_percent`. The default lies between the build
-    cache's 70 and the 90 at which the daemon removes build cache to make room. Default: 80.
-    From 10 to 99."""
+    """Percent of the volume in use above which pruning removes every image that no container
+    uses and that was created more than `maximum_job_timeout_seconds` ago. It also removes
+    volumes without a container that were created more than `prune_keep_hours` ago. The value
+    must be more than `build_cache_percent`. The default lies between the build cache's 70 and
+    the 90 at which the daemon removes build cache to make room. Default: 80. From 10 to 99."""
     dns_cidrs: NotRequired[list[str]]
     """Address blocks of the DNS caches on the nodes. If NodeLocal DNSCache answers on the
     cluster's own DNS address, as on GKE, add that address, such as "10.96.0.10/32". With
@@ -1609,8 +1612,8 @@ class SharedDockerDaemonArgs(TypedDict):
     `privileged`. Default: gitlab-runner-docker."""
     maximum_job_timeout_seconds: NotRequired[int]
     """Longest timeout of a job in seconds. Pruning removes containers, running or stopped, and
-    networks that are older. It also takes the names of images then, so that a build asks the
-    registry again. Default: 3600. From 600 to 604800."""
+    networks that are older. After this time it also takes the names of images away, so that a
+    build asks the registry again. Default: 3600. From 600 to 604800."""
 
 
 __all__ = [

@@ -16,7 +16,16 @@ from lab import cluster, engine, gitlab, up
 from lab.gitlab import Result
 from tests import builders
 from tests.e2e.held import job
-from tests.e2e.test_faults import BASE, DOCKER, exec_in, scale, the_pod, uid, wait_until
+from tests.e2e.test_faults import (
+    BASE,
+    DOCKER,
+    exec_in,
+    live_pods,
+    scale,
+    the_pod,
+    uid,
+    wait_until,
+)
 from tests.e2e.test_platform import PREFIX, Select, changed, get, secret
 from tests.required import needs_lab
 
@@ -25,6 +34,11 @@ WAITS = "waiting for the shared daemon"
 END_SLEEP = """
 for process in /proc/[0-9]*; do
     if [ "$(tr '\\0' ' ' < $process/cmdline)" = "sleep SECONDS " ]; then kill ${process#/proc/}; fi
+done
+"""
+END_SLEEPS = """
+for process in /proc/[0-9]*; do
+    case $(tr '\\0' ' ' < $process/cmdline) in "sleep "[0-9]*) kill ${process#/proc/} ;; esac
 done
 """
 DOCKERFILE = (
@@ -365,3 +379,41 @@ def test_the_daemons_settings_take_effect(select: Select) -> None:
         "proxyconnect tcp: dial tcp 127.0.0.1:9",
     ):
         assert line in result.text
+
+
+def limit_and_readiness() -> list[tuple[str, bool]]:
+    """Return the memory limit of each daemon that is not going away, and whether it is ready."""
+    return [
+        (
+            pod["spec"]["containers"][0]["resources"]["limits"]["memory"],
+            pod["status"].get("containerStatuses", [{}])[0].get("ready", False),
+        )
+        for pod in live_pods(DOCKER, "statefulset", DOCKER)
+    ]
+
+
+def test_a_build_beyond_the_memory_limit_takes_no_other_with_it(select: Select) -> None:
+    """On cgroup v1, the kernel kills the largest process. docs/shared-daemon.md tells of v2."""
+    settings = up._settings()["config"][f"{PREFIX}dockerDaemon"]
+    small = {**settings, "resources": {**settings["resources"], "memoryLimit": "1Gi"}}
+    eats = "my @kept; push @kept, chr(65 + $_ % 26) x 2**24 for 1 .. 200; sleep 5"
+    try:
+        select({f"{PREFIX}dockerDaemon": small}).up()
+        wait_until("the new daemon is ready", lambda: limit_and_readiness() == [("1Gi", True)])
+        before = the_pod(DOCKER, "statefulset", DOCKER)["status"]["containerStatuses"]
+        other = Started(build(1000 + time.time_ns() % 1_000_000), until="] RUN echo slow-step")
+        assert other.seen.wait(120)
+        files = {"Dockerfile": f"FROM {IMAGE}\nRUN perl -e '{eats}'\n".encode()}
+        eater = gitlab.run(job("docker build --progress plain --no-cache .", files=files))
+        assert not eater.succeeded, eater.text
+        assert "exit code: 137" in eater.text
+        assert not other.result.done(), "the other build goes on"
+        pod = the_pod(DOCKER, "statefulset", DOCKER)
+        assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [
+            one["restartCount"] for one in before
+        ]
+        exec_in(DOCKER, pod["metadata"]["name"], END_SLEEPS)
+        ended = other.end()
+        assert ended.succeeded, ended.text
+    finally:
+        select().up()

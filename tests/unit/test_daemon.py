@@ -196,6 +196,34 @@ def test_the_drain_ends_with_its_time(tmp_path: Path) -> None:
     assert "time is up" in log
 
 
+def test_a_daemon_that_has_started_is_prepared(tmp_path: Path, shell: str) -> None:
+    """The kernel kills one process of it, and jobs no longer wait for its successor."""
+    calls, group = tmp_path / "calls", tmp_path / "memory.oom.group"
+    docker = tmp_path / "docker"
+
+    def started(answer: str) -> int:
+        docker.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n{answer}\n')
+        docker.chmod(0o755)
+        arguments = ("started.sh", "unix:///a.sock", "draining", str(tmp_path))
+        return subprocess.run(
+            [shell, "-c", meta.script("daemon/started.sh"), *arguments],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            check=False,
+            timeout=30,
+        ).returncode
+
+    assert started("exit 0") == 0
+    group.write_text("1\n")
+    assert started("exit 1") == 1
+    assert group.read_text() == "1\n"
+    assert started('[ "$2" = version ]') == 0
+    assert group.read_text() == "0\n"
+    assert calls.read_text().splitlines()[-2:] == [
+        "--host=unix:///a.sock version",
+        "--host=unix:///a.sock volume rm --force draining",
+    ]
+
+
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_new_jobs_are_told_to_wait_after_half_of_the_time(tmp_path: Path, shell: str) -> None:
     told = tmp_path / "told"

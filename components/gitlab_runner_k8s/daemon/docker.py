@@ -129,13 +129,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             image=image,
             arguments=[*_arguments(kind, settings.mtu, socket), *_rootless_arguments(kind)],
             over_socket=["docker", f"--host={socket}", "version"],
-            # A container that restarts in its pod has the volume that the drain before it made.
-            started=[
-                "/bin/sh",
-                "-c",
-                f"docker --host={socket} version && "
-                f"{{ docker --host={socket} volume rm --force {DRAINING_VOLUME} || :; }}",
-            ],
+            started=["/bin/sh", f"{kind.config_path}/started.sh", socket, DRAINING_VOLUME],
             busy=["docker", f"--host={socket}", "volume", "create", DRAINING_VOLUME],
             over_tls=_version_over_tls(kind),
             # A bind mount of a job's own path fails, because the daemon does not have the path and
@@ -164,6 +158,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             {
                 "daemon.json": config,
                 "reserve.sh": script("daemon/reserve.sh"),
+                "started.sh": script("daemon/started.sh"),
                 **({"prune.sh": script("daemon/prune.sh")} if settings.enable_pruning else {}),
             },
             ("daemon-json", config),
@@ -230,7 +225,8 @@ def _prune(kind: daemon.Kind, settings: SharedDockerDaemonSettings, image: str) 
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "resources": {
             "requests": {"cpu": "10m", "memory": "32Mi"},
-            "limits": {"cpu": "500m", "memory": "256Mi"},
+            # With little CPU it would take names too late.
+            "limits": {"cpu": "1", "memory": "256Mi"},
         },
         "securityContext": _unprivileged(),
         # The volume only shows how full it is.

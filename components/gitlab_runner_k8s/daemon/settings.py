@@ -265,26 +265,29 @@ class DockerSettings(DaemonSettings):
     """Namespaces, such as that of Prometheus, that may read the daemon's metrics on port 9323 at
     /metrics. Default: none; the daemon then serves no metrics."""
     enable_pruning: bool = True
-    """Remove every ten minutes what jobs leave beside the build cache: containers, networks,
-    volumes, names of images, and images. Pruning needs Kubernetes 1.29 or newer."""
+    """Remove what jobs leave beside the build cache: containers, networks, volumes, names of
+    images, and images. Pruning runs every ten minutes, and every minute above
+    `prune_above_percent`. It needs Kubernetes 1.29 or newer."""
     enable_image_protection: bool = True
-    """Let only a pull give an image the name of a base image. If a job builds or tags an image
-    with such a name, pruning takes the name away at once. Otherwise every later build would
-    start from that image in place of the registry's. Base images are `protected_images`, and the
-    official images of Docker Hub that most builds start from, such as python and nginx. The setting
-    has no effect without pruning."""
+    """If a job builds, tags or imports an image with the name of a base image, take the name away
+    within a second. Without this protection, every later build would start from that image in place
+    of the registry's. Base images are `protected_images`, and the official images of Docker Hub
+    that most builds start from, such as python and nginx. The setting has no effect without
+    pruning."""
     protected_images: list[ImageNamePattern] = []
     """Names of more base images. `*` stands for any text. A name without a tag stands for all its
     tags. For example, "registry.example.com/base/*"."""
     prune_keep_hours: Hours = 72
-    """Hours for which pruning keeps an image that has lost its name, and after its creation an
-    untagged image. Set more hours than a pipeline takes to reach its last job. Default: 72 (a
-    pipeline of Friday can continue on Monday)."""
+    """Hours after which pruning removes an image that lost its name, counted from then. An image
+    that never had a name is removed so many hours after its creation. Set more hours than a
+    pipeline takes to reach its last job. Default: 72 (a pipeline of Friday can continue on
+    Monday)."""
     prune_above_percent: Annotated[Whole, Field(ge=10, le=99)] = 80
-    """Percent of the volume in use above which pruning removes the images of all jobs that are
-    over, and volumes that no container has and that were created more than `prune_keep_hours` ago.
-    The value must be more than `build_cache_percent`. The default lies between the build cache's 70
-    and the 90 at which the daemon removes build cache to make room."""
+    """Percent of the volume in use above which pruning removes every image that no container uses
+    and that was created more than `maximum_job_timeout_seconds` ago. It also removes volumes
+    without a container that were created more than `prune_keep_hours` ago. The value must be more
+    than `build_cache_percent`. The default lies between the build cache's 70 and the 90 at which
+    the daemon removes build cache to make room."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()
@@ -376,8 +379,8 @@ class SharedDockerDaemonSettings(DaemonLocationSettings, DockerSettings):
     `privileged`."""
     maximum_job_timeout_seconds: Annotated[Seconds, Field(ge=600)] = 3600
     """Longest timeout of a job in seconds. Pruning removes containers, running or stopped, and
-    networks that are older. It also takes the names of images then, so that a build asks the
-    registry again."""
+    networks that are older. After this time it also takes the names of images away, so that a build
+    asks the registry again."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from super()._conflicts()

@@ -214,7 +214,7 @@ def _workload_alerts(workload: Workload) -> Iterator[Object]:
             0,
             "A process of {{ $labels.pod }} was killed, because the memory limit was reached",
             "A build that needed too much fails with exit code 137, or the whole pod has "
-            "restarted. Find the build, and limit it, or raise resources.memoryLimit.",
+            "restarted. Raise resources.memoryLimit, or lower `concurrent`.",
         )
     if workload.networks:
         limit = workload.networks * NETWORKS_USED_PERCENT // 100
@@ -228,8 +228,8 @@ def _workload_alerts(workload: Workload) -> Iterator[Object]:
             f"Jobs have created {{{{ $value }}}} of {workload.networks} networks on "
             "{{ $labels.pod }}",
             "Without a free network, `docker compose up` fails. Look for jobs that leave networks "
-            f"behind: kubectl -n {namespace} exec {name}-0 -- docker network ls. Add addressPools, "
-            "or lower maximumJobTimeoutSeconds so that they are removed sooner.",
+            f"behind: kubectl -n {namespace} exec {name}-0 -c prune -- docker network ls. Add a "
+            "pool to addressPools.",
         )
 
 

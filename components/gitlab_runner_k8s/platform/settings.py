@@ -127,7 +127,8 @@ class NetworkSettings(ClusterDnsSettings, GitLabConnectionSettings):
     NetworkPolicy."""
     egress_cidrs: list[Cidr] = []
     """Private address ranges that jobs, builds and the registry mirror may reach, such as those of
-    GitLab and of registries."""
+    GitLab and of registries. A range that contains the nodes or the API server, such as 10.0.0.0/8
+    in many clusters, lets jobs reach those too: list small ranges."""
 
 
 class ZoneSettings(Settings):

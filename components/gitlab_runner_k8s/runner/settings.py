@@ -264,8 +264,8 @@ class RunnerSettings(Settings):
     """Seconds between two requests for jobs."""
     maximum_job_timeout_seconds: Annotated[Seconds, Field(ge=600)] = 3600
     """Longest timeout of a job in seconds. Set at least the longest job timeout of your projects. A
-    runner that is being replaced waits so long for its jobs to end. What is older on a shared
-    Docker daemon, such as a running container, is of a job that is over, and is removed."""
+    runner that is being replaced waits so long for its jobs to end. A shared Docker daemon removes
+    containers and networks that are older, because their job has ended."""
     gitlab_outage_tolerance_minutes: Annotated[Whole, Field(ge=3, le=24 * 60)] = 30
     """Minutes that GitLab may be unreachable before Kubernetes restarts the runner. If a job ends
     during such an outage, the runner still reports it afterwards. The chart's own default is 3."""

@@ -1,7 +1,7 @@
 # Delays the stop of the daemon while a client, such as a build, is connected.
 # Usage: PORT SECONDS [COMMAND...]
-# If clients are still connected after half of the time, COMMAND tells new jobs to wait. Otherwise one
-# job after the other would keep the daemon busy until its end.
+# If clients are still connected after half of the time, COMMAND tells new jobs to wait. Without it, a
+# sequence of short jobs would keep the drain from ending early.
 set -eu
 
 port=$(printf '%04X' "$1")

@@ -1,12 +1,13 @@
 # Removes what jobs leave on the daemon, other than the build cache, which the daemon limits itself.
 # Usage: DIRECTORY TIMEOUT HOURS PERCENT STATE [SECONDS]
-# Runs once, or every SECONDS. What is older than TIMEOUT seconds, the longest timeout of a job, is of
-# a job that is over. Images stay for HOURS; STATE is a folder for the times of their names. While the
-# volume of DIRECTORY is fuller than PERCENT, all images of jobs that are over go, and volumes that are
-# older than HOURS. Such rounds follow each other within a minute.
+# Runs once, or every SECONDS. TIMEOUT is the longest timeout of a job in seconds: a container or
+# network that is older belongs to a job that has ended. Images stay for HOURS after they lost their
+# name; STATE is a folder for the times of names. While the volume of DIRECTORY is fuller than PERCENT,
+# it also removes all images that are older than TIMEOUT, and volumes that are older than HOURS. Then,
+# and after a round that failed, the next round starts after 60 s.
 # In a loop, it also removes at once the names in $PROTECTED_IMAGES, a pattern a line, if a job gives
 # one to an image. The client gets the daemon's address and certificates from its environment.
-# Lists of ids and names are several words, and patterns are no texts.
+# SC2086: lists of ids must split into words. SC2254: `case` must read $pattern as a pattern.
 # shellcheck disable=SC2086,SC2254
 set -euf
 
@@ -122,13 +123,14 @@ is_protected() {
     }
 }
 
-# Takes the protected names among lines of image and name, from images that still have them.
+# Takes the protected names among lines of image and name. It is fast rather than exact: should the name
+# have a pulled image meanwhile, that is pulled again.
 take() {
     while read -r id name; do
         case $name in *:"<none>") continue ;; esac
         is_protected "$name" || continue
-        [ "$(docker image inspect --format '{{.Id}}' "$name" 2> /dev/null)" = "$id" ] || continue
-        forget "$name" "$id" && echo "protect: took the name $name from an image"
+        docker image rm --force "$name" > /dev/null 2>&1 || forget "$name" "$id" 2> /dev/null || continue
+        echo "protect: took the name $name from an image"
     done
 }
 

@@ -1,7 +1,7 @@
 # Waits up to $seconds for the shared daemon of $kind, docker or buildkit.
 # If the job's image has no client of the daemon, it does not wait.
-# A Docker daemon that is about to end has the volume $draining. It is waited for too, but it is used
-# if it is still there when the time is over.
+# The volume $draining marks a Docker daemon that will stop: the job waits for the next daemon. If the
+# old daemon still answers after $seconds, the job uses it.
 answers() {
     case $kind in
         docker)
