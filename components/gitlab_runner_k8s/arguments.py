@@ -632,8 +632,9 @@ class MinioCacheArgs(TypedDict):
     bucket: NotRequired[pulumi.Input[str]]
     """Name of the bucket. Default: runner."""
     excluded_nodes: NotRequired[list[dict[str, str]]]
-    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
-    anyone who can run a job is root. Default: none."""
+    """Labels of nodes that the pods avoid, such as those of shared Docker daemons, where anyone
+    who can run a job is root. A pod whose volume is on such a node stays there. Default:
+    none."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the store except that of the runner, of the jobs and, with
     `enable_metrics`, of Prometheus. The engine `seaweedfs` requires `true`. Default: true."""
@@ -702,8 +703,9 @@ class RegistryMirrorArgs(TypedDict):
     """Namespaces whose pods may pull from the mirror, at least one. Default: gitlab-runner-jobs,
     gitlab-runner-docker."""
     excluded_nodes: NotRequired[list[dict[str, str]]]
-    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
-    anyone who can run a job is root. Default: none."""
+    """Labels of nodes that the pods avoid, such as those of shared Docker daemons, where anyone
+    who can run a job is root. A pod whose volume is on such a node stays there. Default:
+    none."""
     enable_network_policies: NotRequired[bool]
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,
@@ -953,7 +955,7 @@ class DockerArgs(TypedDict):
     address_pools: NotRequired[list[AddressPoolArgs]]
     """Ranges of addresses for the daemon's own bridge and for the networks that jobs create.
     They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
-    registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
+    registry. Default: 198.18.0.0/16 in 256 networks. RFC 2544 reserves this range for
     benchmarks, so hardly any network uses it."""
     bridge_address: NotRequired[str | None]
     """The daemon's own address on its default bridge, with the prefix length of that network,
@@ -1541,7 +1543,7 @@ class SharedDockerDaemonArgs(TypedDict):
     address_pools: NotRequired[list[AddressPoolArgs]]
     """Ranges of addresses for the daemon's own bridge and for the networks that jobs create.
     They must not contain an address that the daemon talks to: pods, nodes, GitLab or a
-    registry. Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for
+    registry. Default: 198.18.0.0/16 in 256 networks. RFC 2544 reserves this range for
     benchmarks, so hardly any network uses it."""
     bridge_address: NotRequired[str | None]
     """The daemon's own address on its default bridge, with the prefix length of that network,

@@ -309,7 +309,7 @@ def test_a_job_with_another_daemon_says_so(ended: Callable[[str], Result]) -> No
 def test_there_is_room_for_many_networks(ended: Callable[[str], Result]) -> None:
     result = ended("networks")
     assert result.succeeded, result.text
-    ranges = re.findall(r'"Subnet":"(198\.(?:18|19)\.\d+\.0/24)"', result.text)
+    ranges = re.findall(r'"Subnet":"(198\.18\.\d+\.0/24)"', result.text)
     assert len(set(ranges)) == 2, result.text
 
 

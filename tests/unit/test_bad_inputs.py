@@ -294,7 +294,10 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
             "docker_daemon.protected_images[1]:",
             "such as 'registry.example.com/base/*'",
         )
-        for pattern in ("", "two words", "a\nb", "$(id)", "name@sha256:1", "[a-z]", "-x", "a?")
+        for pattern in (
+            *("", "two words", "a\nb", "$(id)", "name@sha256:1", "[a-z]", "-x", "a?"),
+            *("*", "docker.io/*", "docker.io/library/*", "*/*:*"),
+        )
     ],
     *[
         (
@@ -1073,7 +1076,7 @@ PARTS: list[tuple[Any, dict[str, Any], str]] = [
             ),
             (
                 {"egress_cidrs": ["198.18.7.0/24"]},
-                "address_pools[0].base (198.18.0.0/15) must not overlap egress_cidrs",
+                "address_pools[0].base (198.18.0.0/16) must not overlap egress_cidrs",
             ),
         )
     ],

@@ -98,6 +98,11 @@ def test_each_daemon_finds_a_registrys_certificate_where_it_looks() -> None:
     assert found[Path(path).relative_to("/config").as_posix()] == CERTIFICATE
 
 
+def test_a_bundle_may_have_comments() -> None:
+    bundle = f"# Zertifizierungsstelle Müller\n{CERTIFICATE}\n# another\n{CERTIFICATE}"
+    assert bundle in files(made(registry_certificates={PRIVATE: bundle})).values()
+
+
 def test_another_certificate_restarts_the_daemon() -> None:
     def checksum(recorder: Recorder) -> str:
         template = recorder.one(":StatefulSet").plain["spec"]["template"]
@@ -159,6 +164,7 @@ TOKEN = "glpat-" + "x" * 20
         ('{"bip": "172.30.0.1/24"}', "use bridge_address"),
         ('{"proxies": {"http-proxy": "http://a"}}', "use proxy"),
         (f'{{"labels": ["{TOKEN}"]}}', "labels[0]: must not contain a token"),
+        ('{"builder": null}', "builder: must not be null"),
         ('{"data-root": "/elsewhere"}', "the package sets it for the daemon's pod"),
     ],
 )
@@ -201,6 +207,7 @@ def test_a_wrong_buildkitd_toml_is_refused(text: str, said: str) -> None:
             "bridge_address (10.1.0.1/24) must not be in egress_cidrs (10.0.0.0/8)",
         ),
         ({"minimum_api_version": "1.23"}, "minimum_api_version: must be"),
+        ({"minimum_api_version": "1.99"}, "minimum_api_version: must be"),
         ({"minimum_api_version": "2.0"}, "minimum_api_version: must be"),
         ({"container_log_size": "1"}, "container_log_size: must be"),
         ({"container_log_files": 0}, "container_log_files: must be"),

@@ -30,8 +30,12 @@ def platform(**options: Any) -> Recorder:
 
 def fits(affinity: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Tell whether a pod with an affinity may run on a node, as Kubernetes does."""
-    required = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    for term in required["nodeSelectorTerms"]:
+    ((key, found),) = affinity["nodeAffinity"].items()
+    if key.startswith("preferred"):
+        terms = [one["preference"] for one in found]
+    else:
+        terms = found["nodeSelectorTerms"]
+    for term in terms:
         expressions = term["matchExpressions"]
         assert {one["operator"] for one in expressions} == {"NotIn"}
         if all(labels.get(one["key"]) not in one["values"] for one in expressions):
@@ -141,6 +145,26 @@ def test_the_label_of_the_daemons_nodes_may_be_their_taint() -> None:
         pod = recorder.one(":StatefulSet", "ci-docker-daemon").pod
         assert pod["tolerations"] == expected
         assert "affinity" not in pod
+
+
+def test_a_pod_with_a_volume_is_never_kept_from_it() -> None:
+    for name in ("ci-cache-server", "ci-mirror-server"):
+        found = platform().one(":StatefulSet", name).pod["affinity"]["nodeAffinity"]
+        assert list(found) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+
+
+def test_a_label_that_nearly_all_nodes_have_excludes_none() -> None:
+    general = {"kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": "a"}
+    assert nodes.excluded([general, BUILDERS, BUILDERS], {}) == [BUILDERS]
+    assert nodes.excluded([general | BUILDERS], {}) == [general | BUILDERS]
+
+
+def test_there_are_never_too_many_alternatives() -> None:
+    many = [{f"{letter}{n}": "x" for letter in "abc"} for n in range(10)]
+    (term,) = nodes.executor_affinity(many)["node_affinity"][  # type: ignore[index]
+        "required_during_scheduling_ignored_during_execution"
+    ]["node_selector_terms"]
+    assert [one["key"] for one in term["match_expressions"]] == [f"a{n}" for n in range(10)]
 
 
 def test_nothing_is_kept_away_from_nothing() -> None:

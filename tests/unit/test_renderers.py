@@ -247,6 +247,7 @@ def variables(**settings: Any) -> dict[str, str]:
 
 
 DAEMON = builders.daemon("docker", "tcp://ci-docker.builds.svc.cluster.local:2376", 2)
+DAEMONS = "ci-docker.builds.svc.cluster.local,ci-docker-1.builds.svc.cluster.local"
 PROXY = {"HTTPS_PROXY": "http://proxy.example.com:3128"}
 
 
@@ -254,10 +255,10 @@ PROXY = {"HTTPS_PROXY": "http://proxy.example.com:3128"}
     ("given", "expected"),
     [
         ({}, None),
-        (PROXY, ".builds.svc.cluster.local"),
-        ({"http_proxy": "http://p"}, ".builds.svc.cluster.local"),
-        ({**PROXY, "NO_PROXY": ".a.b,c"}, ".a.b,c,.builds.svc.cluster.local"),
-        ({**PROXY, "no_proxy": "c"}, "c,.builds.svc.cluster.local"),
+        (PROXY, DAEMONS),
+        ({"http_proxy": "http://p"}, DAEMONS),
+        ({**PROXY, "NO_PROXY": ".a.b,c"}, f".a.b,c,{DAEMONS}"),
+        ({**PROXY, "no_proxy": "c", "NO_PROXY": "d"}, f"d,c,{DAEMONS}"),
         ({"NO_PROXY": "c"}, "c"),
     ],
 )

@@ -270,7 +270,7 @@ class MinioCache(pulumi.ComponentResource):
             {
                 "securityContext": workloads.restricted_pod(USER_ID),
                 "nodeSelector": settings.node_selector,
-                **nodes.affinity(settings.excluded_nodes),
+                **nodes.affinity(settings.excluded_nodes, is_preferred=True),
                 "containers": [container],
                 "volumes": volumes,
             },

@@ -118,8 +118,8 @@ class MinioCacheSettings(MinioSettings, ClusterDnsSettings):
     bucket: BucketName = "runner"
     """Name of the bucket."""
     excluded_nodes: list[Labels] = []
-    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
-    anyone who can run a job is root. Default: none."""
+    """Labels of nodes that the pods avoid, such as those of shared Docker daemons, where anyone who
+    can run a job is root. A pod whose volume is on such a node stays there. Default: none."""
     enable_network_policies: bool = True
     """Deny all traffic of the store except that of the runner, of the jobs and, with
     `enable_metrics`, of Prometheus. The engine `seaweedfs` requires `true`."""

@@ -141,6 +141,8 @@ def _check(kind: _Format, text: str) -> list[str]:
             )
         elif path in kind.fixed:
             lines[path] = f"{path}: must not be set, because {kind.fixed[path]}; remove it"
+        elif value is None:
+            lines[path] = f"{path}: must not be null; remove it"
         elif isinstance(value, str) and has_secret(value):
             lines[path] = (
                 f"{path}: must not contain a token or a password, because the daemon's "

@@ -215,7 +215,10 @@ BASE_IMAGES = [
 """Official images of Docker Hub that most builds and services start from."""
 
 
-_API_VERSION = "must be a version of Docker's API from 1.24 on, such as '1.32'"
+_API_VERSION = matches(
+    r"1\.(2[4-9]|[34][0-9]|5[0-2])",
+    "must be a version of Docker's API from 1.24 to 1.52, such as '1.32'",
+)
 
 
 class DockerSettings(DaemonSettings):
@@ -231,17 +234,15 @@ class DockerSettings(DaemonSettings):
     mtu: Annotated[Whole, Field(ge=576, le=9216)] = 1450
     """MTU of the daemon's bridge in bytes. Set at most the MTU of the pods' network; otherwise
     builds hang in TLS handshakes. Default: 1450 (fits VXLAN)."""
-    address_pools: list[AddressPoolSettings] = [AddressPoolSettings(base="198.18.0.0/15", size=24)]
+    address_pools: list[AddressPoolSettings] = [AddressPoolSettings(base="198.18.0.0/16", size=24)]
     """Ranges of addresses for the daemon's own bridge and for the networks that jobs create. They
     must not contain an address that the daemon talks to: pods, nodes, GitLab or a registry.
-    Default: 198.18.0.0/15 in 512 networks. RFC 2544 reserves this range for benchmarks, so
+    Default: 198.18.0.0/16 in 256 networks. RFC 2544 reserves this range for benchmarks, so
     hardly any network uses it."""
     bridge_address: BridgeAddress | None = None
     """The daemon's own address on its default bridge, with the prefix length of that network, such
     as "172.30.0.1/24". Default: the first network of `address_pools`."""
-    minimum_api_version: Annotated[str, matches(r"1\.(2[4-9]|[3-9][0-9])", _API_VERSION)] | None = (
-        None
-    )
+    minimum_api_version: Annotated[str, _API_VERSION] | None = None
     """Oldest version of Docker's API that clients may use, from 1.24. Old clients, such as those in
     Testcontainers, need a lower version than the default. Default: the daemon's own (1.44 in Docker
     29)."""

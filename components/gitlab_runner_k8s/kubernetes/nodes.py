@@ -1,8 +1,13 @@
 """Which nodes pods run on, and which they keep away from."""
 
 import itertools
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_GENERAL = re.compile(r"(^|\.)(kubernetes|k8s)\.io$")
+_MOST_TERMS = 100
 
 
 def own_tolerations(node_selector: Mapping[str, str]) -> list[dict[str, str]]:
@@ -15,10 +20,17 @@ def own_tolerations(node_selector: Mapping[str, str]) -> list[dict[str, str]]:
 def excluded(
     nodes: Sequence[Mapping[str, str]], node_selector: Mapping[str, str]
 ) -> list[dict[str, str]]:
-    """Return the nodes that a pod keeps away from: not those that its own selector asks for."""
-    return [
-        dict(labels) for labels in nodes if labels and not labels.items() <= node_selector.items()
-    ]
+    """Return the nodes that a pod keeps away from.
+
+    They are not those that its own selector asks for, and not those that only a label of Kubernetes
+    itself tells apart, such as `kubernetes.io/arch`: nearly all nodes may have it.
+    """
+    found: list[dict[str, str]] = []
+    for labels in nodes:
+        is_own = any(not _GENERAL.search(key.partition("/")[0]) for key in labels)
+        if is_own and not labels.items() <= node_selector.items() and dict(labels) not in found:
+            found.append(dict(labels))
+    return found
 
 
 def _terms(nodes: Sequence[Mapping[str, str]]) -> list[list[tuple[str, str]]]:
@@ -26,11 +38,17 @@ def _terms(nodes: Sequence[Mapping[str, str]]) -> list[list[tuple[str, str]]]:
 
     A node is not among the excluded ones if it lacks at least one label of each of them.
     """
+    if math.prod(len(labels) for labels in nodes) > _MOST_TERMS:
+        # With one label of each, a pod keeps away from more nodes.
+        return [[min(labels.items()) for labels in nodes]]
     return [list(labels) for labels in itertools.product(*(labels.items() for labels in nodes))]
 
 
-def affinity(nodes: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Return the `affinity` of a pod's spec that keeps it away from nodes with these labels."""
+def affinity(nodes: Sequence[Mapping[str, str]], *, is_preferred: bool = False) -> dict[str, Any]:
+    """Return the `affinity` of a pod's spec that keeps it away from nodes with these labels.
+
+    A pod whose volume may be on such a node only prefers another one.
+    """
     if not nodes:
         return {}
     terms = [
@@ -41,6 +59,10 @@ def affinity(nodes: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         }
         for labels in _terms(nodes)
     ]
+    if is_preferred:
+        preferred = [{"weight": 100, "preference": term} for term in terms]
+        key = "preferredDuringSchedulingIgnoredDuringExecution"
+        return {"affinity": {"nodeAffinity": {key: preferred}}}
     return {
         "affinity": {
             "nodeAffinity": {

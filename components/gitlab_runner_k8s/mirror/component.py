@@ -174,7 +174,7 @@ class RegistryMirror(pulumi.ComponentResource):
             {
                 "securityContext": workloads.restricted_pod(USER_ID),
                 "nodeSelector": settings.node_selector,
-                **nodes.affinity(settings.excluded_nodes),
+                **nodes.affinity(settings.excluded_nodes, is_preferred=True),
                 **({"tolerations": settings.tolerations} if settings.tolerations else {}),
                 "terminationGracePeriodSeconds": DRAIN_SECONDS + 30,
                 "containers": [container],

@@ -105,8 +105,8 @@ class RegistryMirrorSettings(MirrorSettings, ClusterDnsSettings):
     client_namespaces: list[AnyNamespace] = ["gitlab-runner-jobs", "gitlab-runner-docker"]
     """Namespaces whose pods may pull from the mirror, at least one."""
     excluded_nodes: list[Labels] = []
-    """Labels of nodes on which the pods never run, such as those of shared Docker daemons, where
-    anyone who can run a job is root. Default: none."""
+    """Labels of nodes that the pods avoid, such as those of shared Docker daemons, where anyone who
+    can run a job is root. A pod whose volume is on such a node stays there. Default: none."""
     enable_network_policies: bool = True
     """Deny all traffic of the mirror except what it needs. `client_namespaces` and
     `metrics_namespaces` may reach the mirror. The mirror may reach DNS, the internet,

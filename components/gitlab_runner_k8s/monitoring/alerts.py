@@ -182,6 +182,16 @@ def _workload_alerts(workload: Workload) -> Iterator[Object]:
         f"{title} {name} is not ready",
         f"{harm} See why: {describe}. If its certificate has ended, run `pulumi up`.",
     )
+    yield _alert(
+        f"{part}Restarted",
+        "sum by (namespace, pod) (increase("
+        f"kube_pod_container_status_restarts_total{{{of_container}}}[15m])) > 0",
+        "warning",
+        0,
+        "The container of {{ $labels.pod }} has restarted",
+        f"{harm[:-1]} meanwhile. Run {describe}: the last state says why. For OOMKilled, raise "
+        "resources.memoryLimit, or lower `concurrent`.",
+    )
     if workload.certificate_expires is not None:
         ends = datetime.fromisoformat(str(workload.certificate_expires))
         # Half of the time in which an update would have renewed it.
@@ -206,16 +216,6 @@ def _workload_alerts(workload: Workload) -> Iterator[Object]:
             "Above the limit, processes are killed. Raise resources.memoryLimit, or spread the "
             "load: fewer jobs at a time (concurrent), or more replicas of a daemon.",
         )
-        yield _alert(
-            f"{part}OutOfMemory",
-            f"sum by (namespace, pod) (increase(container_oom_events_total{{{of_container}}}[15m]))"
-            " > 0",
-            "warning",
-            0,
-            "A process of {{ $labels.pod }} was killed, because the memory limit was reached",
-            "A build that needed too much fails with exit code 137, or the whole pod has "
-            "restarted. Raise resources.memoryLimit, or lower `concurrent`.",
-        )
     if workload.networks:
         limit = workload.networks * NETWORKS_USED_PERCENT // 100
         yield _alert(
@@ -228,8 +228,8 @@ def _workload_alerts(workload: Workload) -> Iterator[Object]:
             f"Jobs have created {{{{ $value }}}} of {workload.networks} networks on "
             "{{ $labels.pod }}",
             "Without a free network, `docker compose up` fails. Look for jobs that leave networks "
-            f"behind: kubectl -n {namespace} exec {name}-0 -c prune -- docker network ls. Add a "
-            "pool to addressPools.",
+            f"behind: kubectl -n {namespace} exec {{{{ $labels.pod }}}} -c prune -- docker network "
+            "ls. Add a pool to addressPools.",
         )
 
 

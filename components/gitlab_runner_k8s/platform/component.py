@@ -321,7 +321,8 @@ class RunnerPlatform(pulumi.ComponentResource):
                 f"{component_name}{ROOTLESS.pod_suffix if zone.docker.is_rootless else ''}",
                 "docker",
                 _bytes(zone.docker.resources.memory_limit),
-                zone.docker.networks,
+                # The networks of a rootless daemon are not the pod's, so no metric counts them.
+                None if zone.docker.is_rootless else zone.docker.networks,
                 daemon.certificate_expires,
                 zone.docker.certificate_renewal_hours,
             )

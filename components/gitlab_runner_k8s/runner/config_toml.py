@@ -20,7 +20,6 @@ from ..secrets import has_secret
 from ..validation.base import NOT_PUBLIC
 from ..validation.messages import ArgsError
 from ..validation.rules.kubernetes import quantity
-from ..validation.rules.network import is_address
 from ..validation.tables import merge
 from .connections import RunnerCacheSettings, host_conflicts
 from .extra_config import is_posix_shell, parse
@@ -166,14 +165,18 @@ def _no_proxy(
     """
     if not {key.upper() for key in environment} & {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}:
         return {}
-    daemons = [daemon.host for daemon in (settings.docker, settings.buildkit) if daemon]
-    places: list[pulumi.Input[str]] = [lift(_domain, host) for host in daemons]
+    places: list[pulumi.Input[str]] = [
+        lift(_numbered, [daemon.host, number])
+        for daemon in (settings.docker, settings.buildkit)
+        if daemon
+        for number in range(daemon.replicas)
+    ]
     if settings.cache and settings.cache.server_address is not None:
         places.append(lift(_host, settings.cache.server_address))
     if not places:
         return {}
     own = [value for key, value in environment.items() if key.upper() == "NO_PROXY"]
-    text = lift(lambda parts: ",".join(dict.fromkeys(parts)), [*own[:1], *places])
+    text = lift(lambda parts: ",".join(dict.fromkeys(parts)), [*own, *places])
     return {"NO_PROXY": text, "no_proxy": text}
 
 
@@ -182,10 +185,11 @@ def _host(place: str) -> str:
     return urlsplit(place if "://" in place else f"//{place}").hostname or place
 
 
-def _domain(url: str) -> str:
-    """Return the domain of a daemon, for all daemons beside it, or its IP address."""
-    host = _host(url)
-    return host if is_address(url) or "." not in host else f".{host.partition('.')[2]}"
+def _numbered(daemon: tuple[str, int]) -> str:
+    """Return the host of a daemon among several, from the first daemon's address."""
+    (url, number) = daemon
+    name, dot, domain = _host(url).partition(".")
+    return f"{name}-{number}{dot}{domain}" if number else _host(url)
 
 
 def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:

@@ -41,7 +41,8 @@ scoped_user() {
 
 # others POLICY ACCESS_KEY: removes all other users that have the policy.
 others() {
-    mc admin user list store | while read -r _ user policy _; do
+    users=$(mc admin user list store)
+    printf '%s\n' "$users" | while read -r _ user policy _; do
         [ "$policy" != "$1" ] || [ "$user" = "$2" ] || {
             mc admin user remove store "$user" > /dev/null
             echo "removed a user of the policy $1, whose key was rotated"

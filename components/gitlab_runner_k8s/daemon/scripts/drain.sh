@@ -1,11 +1,13 @@
 # Delays the stop of the daemon while a client, such as a build, is connected.
 # Usage: PORT SECONDS [COMMAND...]
-# If clients are still connected after half of the time, COMMAND tells new jobs to wait. Without it, a
+# If clients are still connected after half of the time, and at most 300 s before its end, COMMAND tells new jobs to wait. Without it, a
 # sequence of short jobs would keep the drain from ending early.
 set -eu
 
 port=$(printf '%04X' "$1")
 left=$2 half=$(($2 / 2))
+# Jobs wait for 300 s by default.
+[ "$half" -le 300 ] || half=300
 shift 2
 
 # Writes to the container's log, because Kubernetes discards the output of a hook.

@@ -43,49 +43,50 @@ containers() {
     [ -z "$old" ] || docker rm --force --volumes $old
 }
 
-# Removes volumes that no container has and that were created SECONDS ago: those of a job's Compose
-# project and of builders, or with `all` those with any name.
+# Removes volumes that no container has and that were created SECONDS ago: those without a name of
+# their own, of a job's Compose project, of builders, and the mark of a drain; with `all`, any.
 volumes() {
     names=$(docker volume ls --quiet --filter dangling=true) || return
     [ -n "$names" ] || return 0
-    old=$(docker volume inspect --format \
-        '{{.CreatedAt}} {{.Name}} {{index .Labels "com.docker.compose.project"}}' $names 2> /dev/null |
+    old=$(docker volume inspect --format '{{.CreatedAt}} {{.Name}} {{json .Labels}}' $names 2> /dev/null |
         awk -v before="$(ago "$1")" -v all="${2-}" '
-            $1 < before && (all || $3 ~ /^ci-[0-9]+$/ || $2 ~ /^buildx_buildkit_.*_state$/) {
-                print $2
-            }')
+            $1 < before && (all || /"com.docker.volume.anonymous":/ \
+                || /"com.docker.compose.project":"ci-[0-9]+"/ \
+                || $2 ~ /^buildx_buildkit_.*_state$/ || $2 == "gitlab-runner-draining") { print $2 }')
     [ -z "$old" ] || docker volume rm $old
 }
 
-# Takes a name from an image. The image stays, so that a pull of it finds its layers.
+# Takes a name from an image that still has it. The image stays, so that a pull finds its layers.
 forget() {
+    [ "$(docker image inspect --format '{{.Id}}' "$1")" = "$2" ] || return
     id=${2#sha256:}
     docker tag "$2" "$nameless:$(printf '%.12s' "$id")" && docker image rm "$1" > /dev/null
 }
 
-# Takes each name that an image has had for TIMEOUT: a build would prefer that image to the
-# registry's. Removes images that have had no name for HOURS.
+# Takes each name that an image has had for TIMEOUT, since a job last gave it: a build would prefer
+# that image to the registry's. Removes images that have had no name for HOURS.
 names() {
     now=$(date +%s)
     docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' > "$state/listed" || return
-    touch "$state/names"
+    touch "$state/names" "$state/given"
+    mv "$state/given" "$state/read"
     awk -v now="$now" '
         FILENAME == ARGV[1] { since[$2 " " $3] = $1; next }
-        $1 !~ /:<none>$/ { print ($1 " " $2 in since ? since[$1 " " $2] : now), $1, $2 }
-    ' "$state/names" "$state/listed" > "$state/new"
+        FILENAME == ARGV[2] { given[$1] = 1; next }
+        { print ($1 " " $2 in since && !($1 in given) ? since[$1 " " $2] : now), $1, $2 }
+    ' "$state/names" "$state/read" "$state/listed" > "$state/new"
     mv "$state/new" "$state/names"
     while read -r since name id; do
         case $name in
-            "$nameless":*)
-                [ $((now - since)) -lt $((hours * 3600)) ] || docker image rm "$name" > /dev/null || :
-                ;;
-            *)
-                [ $((now - since)) -lt "$timeout" ] || ! forget "$name" "$id" || echo "$name"
-                ;;
+            "$nameless":*) gone=$((hours * 3600)) reference=$name ;;
+            *:"<none>") gone=$((hours * 3600)) reference=$id ;;
+            *) [ $((now - since)) -lt "$timeout" ] || ! forget "$name" "$id" || echo "$name" && continue ;;
         esac
+        [ $((now - since)) -lt "$gone" ] || docker image rm "$reference" > /dev/null || :
     done < "$state/names" 2> "$state/errors"
-    # An image may be gone meanwhile. What a container uses keeps its name of no use.
-    ! grep -vE "No such image|is using its referenced image|is being used by" "$state/errors"
+    # An image may be gone meanwhile, or a container or another image may use it.
+    ! grep -vE "No such image|is using its|is being used by|dependent child|multiple repositories" \
+        "$state/errors"
 }
 
 round() {
@@ -97,12 +98,8 @@ round() {
     said="prune: the volume is $(fullness)% full"
     run containers containers
     run networks docker network prune --force --filter "until=${timeout}s"
-    # Only volumes that no container has, running or stopped. `volume prune` has no filter by age.
-    run "anonymous volumes" docker volume prune --force
     run "volumes of jobs" volumes "$timeout"
     run "image names" names
-    # By age too, because a job may run what it built by its id.
-    run "untagged images" docker image prune --force --filter "until=${hours}h"
     if [ "$(fullness)" -gt "$limit" ]; then
         run "unused images" docker image prune --force --all --filter "until=${timeout}s"
         run "unused volumes" volumes $((hours * 3600)) all
@@ -114,8 +111,9 @@ round() {
 
 # Tells whether a name, or its part before the tag, matches a pattern.
 is_protected() {
-    printf '%s\n' "$PROTECTED_IMAGES" | {
+    printf '%s\n' "${PROTECTED_IMAGES-}" | {
         while read -r pattern; do
+            [ -n "$pattern" ] || continue
             case $1 in $pattern) exit 0 ;; esac
             case ${1%:*} in $pattern) exit 0 ;; esac
         done
@@ -123,29 +121,29 @@ is_protected() {
     }
 }
 
-# Takes the protected names among lines of image and name. It is fast rather than exact: should the name
-# have a pulled image meanwhile, that is pulled again.
+# Takes the protected names among lines of image and name, and notes the others. It is fast rather than
+# exact: should the name have a pulled image meanwhile, that is pulled again.
 take() {
     while read -r id name; do
-        case $name in *:"<none>") continue ;; esac
+        case $name in "$nameless":* | *:"<none>") continue ;; esac
+        echo "$name" >> "$state/given"
+        [ "$id" != pull ] || continue
         is_protected "$name" || continue
         docker image rm --force "$name" > /dev/null 2>&1 || forget "$name" "$id" 2> /dev/null || continue
         echo "protect: took the name $name from an image"
     done
 }
 
-# `docker build`, `docker tag` and `docker import` are `tag` events. A pull is none. Nor is `docker load`
-# or `docker commit`, which jobs rather use for images of their own.
+# `docker build`, `docker tag` and `docker import` are `tag` events. A pull has its own, with the name as
+# the id. `docker load` and `docker commit`, which jobs rather use for images of their own, have none.
 protect() {
-    while true; do
-        until docker version > /dev/null 2>&1; do sleep 1; done
-        since=$(date +%s)
-        # What happened before the daemon restarted is in no event. A pulled image is pulled again.
-        docker image ls --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | take || :
-        docker events --since "$since" --filter type=image --filter event=tag \
-            --format '{{.Actor.ID}} {{index .Actor.Attributes "name"}}' 2> /dev/null | take || :
-        sleep 1
-    done
+    until docker version > /dev/null 2>&1; do sleep 1; done
+    since=$(date +%s)
+    # What happened before the daemon restarted is in no event. A pulled image is pulled again.
+    docker image ls --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | take || :
+    docker events --since "$since" --filter type=image --filter event=tag --filter event=pull --format \
+        '{{if eq .Action "pull"}}pull {{.Actor.ID}}{{else}}{{.Actor.ID}} {{index .Actor.Attributes "name"}}{{end}}' \
+        2> /dev/null | take || :
 }
 
 if [ -z "$every" ]; then
@@ -154,7 +152,10 @@ if [ -z "$every" ]; then
 fi
 # A shell handles a signal only after the command in its foreground has ended.
 trap 'exit 0' TERM INT
-[ -z "${PROTECTED_IMAGES-}" ] || protect &
+while true; do
+    (protect) || :
+    sleep 1 || :
+done &
 while true; do
     round &
     pause=$every

@@ -83,7 +83,8 @@ _NAME_PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9*._/:-]*")
 
 
 def _name_pattern(value: str) -> str | None:
-    if _NAME_PATTERN.fullmatch(value):
+    own = value.removeprefix("docker.io/").removeprefix("library/")
+    if _NAME_PATTERN.fullmatch(value) and re.search(r"[A-Za-z0-9]", own):
         return None
     return (
         "must be the name of an image without spaces, in which '*' stands for any text, such as "

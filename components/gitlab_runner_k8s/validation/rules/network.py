@@ -147,9 +147,10 @@ BridgeAddress = Annotated[str, rule(_bridge)]
 def _certificates(value: str) -> str | None:
     if "PRIVATE KEY" in value:
         return "must not contain a private key; keep only the certificates"
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----", value)
     try:
-        ssl.create_default_context(cadata=value or " ")
-    except (ssl.SSLError, ValueError):
+        ssl.create_default_context(cadata="\n".join(blocks) or " ")
+    except (ssl.SSLError, ValueError, TypeError):
         return "must be PEM texts of certificates, '-----BEGIN CERTIFICATE-----…'; correct them"
     return None
 
