@@ -68,8 +68,10 @@ def test_what_works_as_before() -> None:
         "docker compose down",
     )
     assert result.succeeded, result.text
+    # Not the commands that the runner shows, nor the steps of a build.
+    lines = [line for line in result.text.splitlines() if not line.startswith(("$", "#"))]
     for said in ("made-here", "the job's own file", "logged", "of-the-job"):
-        assert any(line.endswith(said) for line in result.text.splitlines()), said
+        assert any(said in line for line in lines), said
 
 
 def test_a_password_stays_in_the_jobs_container() -> None:
