@@ -258,7 +258,7 @@ PROXY = {"HTTPS_PROXY": "http://proxy.example.com:3128"}
         (PROXY, DAEMONS),
         ({"http_proxy": "http://p"}, DAEMONS),
         ({**PROXY, "NO_PROXY": ".a.b,c"}, f".a.b,c,{DAEMONS}"),
-        ({**PROXY, "no_proxy": "c", "NO_PROXY": "d"}, f"d,c,{DAEMONS}"),
+        ({**PROXY, "no_proxy": "c", "NO_PROXY": "d"}, f"c,d,{DAEMONS}"),
         ({"NO_PROXY": "c"}, "c"),
     ],
 )
