@@ -17,7 +17,7 @@ from ..validation.rules.kubernetes import STATEFUL_SET_NAME, name_problems, quan
 from ..validation.tables import merge
 from . import common as daemon
 from .extra_config import parse
-from .settings import BASE_IMAGES, SharedDockerDaemonSettings
+from .settings import BASE_IMAGES, DockerSettings, SharedDockerDaemonSettings
 
 PRIVILEGED = daemon.Kind(
     "docker",
@@ -49,6 +49,11 @@ ROOTLESS = daemon.Kind(
 _PRUNE_SECONDS = 600
 """Seconds between two runs of the pruning."""
 _PRUNE_STATE = "/run/prune"
+
+
+def kind_of(settings: DockerSettings) -> daemon.Kind:
+    """Return the kind of daemon of an isolation."""
+    return ROOTLESS if settings.is_rootless else PRIVILEGED
 
 
 class SharedDockerDaemon(pulumi.ComponentResource):
@@ -118,7 +123,7 @@ class SharedDockerDaemon(pulumi.ComponentResource):
             lambda values: json.dumps(daemon_json(settings, *values), sort_keys=True, indent=2),
             [settings.registry_mirrors, proxy],
         )
-        kind = ROOTLESS if settings.is_rootless else PRIVILEGED
+        kind = kind_of(settings)
         image = settings.image or settings.default_image
         socket = "unix:///run/user/1000/docker.sock" if kind.user else "unix:///var/run/docker.sock"
         temporary = kind.scratch["tmp" if kind.user else "run"]

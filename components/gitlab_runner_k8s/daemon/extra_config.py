@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ..secrets import has_secret
 from ..validation.base import rule
 from ..validation.messages import problems
-from ..validation.tables import model
+from ..validation.tables import fixed, managed, model
 
 _TYPES: dict[str, Any] = {
     "any": Any,
@@ -136,11 +136,9 @@ def _check(kind: _Format, text: str) -> list[str]:
     lines: dict[str, str] = {}
     for path, value in _paths(table):
         if path in kind.managed:
-            lines[path] = (
-                f"{path}: must not be set, because this package sets it; use {kind.managed[path]}"
-            )
+            lines[path] = managed(path, kind.managed[path])
         elif path in kind.fixed:
-            lines[path] = f"{path}: must not be set, because {kind.fixed[path]}; remove it"
+            lines[path] = fixed(path, kind.fixed[path])
         elif value is None:
             lines[path] = f"{path}: must not be null; remove it"
         elif isinstance(value, str) and has_secret(value):

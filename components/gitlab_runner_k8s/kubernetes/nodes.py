@@ -33,15 +33,22 @@ def excluded(
     return found
 
 
-def _terms(nodes: Sequence[Mapping[str, str]]) -> list[list[tuple[str, str]]]:
-    """Return alternatives, each a list of labels that a node must not have.
+def _terms(nodes: Sequence[Mapping[str, str]], key: str) -> list[dict[str, Any]]:
+    """Return alternatives, each with labels that a node must not have.
 
     A node is not among the excluded ones if it lacks at least one label of each of them.
+
+    Args:
+        nodes: Labels of the excluded nodes.
+        key: Key of a term's expressions, as the reader of the terms spells it.
     """
     if math.prod(len(labels) for labels in nodes) > _MOST_TERMS:
         # With one label of each, a pod keeps away from more nodes.
-        return [[min(labels.items()) for labels in nodes]]
-    return [list(labels) for labels in itertools.product(*(labels.items() for labels in nodes))]
+        nodes = [dict([min(labels.items())]) for labels in nodes]
+    return [
+        {key: [{"key": label, "operator": "NotIn", "values": [value]} for label, value in labels]}
+        for labels in itertools.product(*(labels.items() for labels in nodes))
+    ]
 
 
 def affinity(nodes: Sequence[Mapping[str, str]], *, is_preferred: bool = False) -> dict[str, Any]:
@@ -51,38 +58,22 @@ def affinity(nodes: Sequence[Mapping[str, str]], *, is_preferred: bool = False) 
     """
     if not nodes:
         return {}
-    terms = [
-        {
-            "matchExpressions": [
-                {"key": key, "operator": "NotIn", "values": [value]} for key, value in labels
-            ]
-        }
-        for labels in _terms(nodes)
-    ]
-    if is_preferred:
-        preferred = [{"weight": 100, "preference": term} for term in terms]
-        key = "preferredDuringSchedulingIgnoredDuringExecution"
-        return {"affinity": {"nodeAffinity": {key: preferred}}}
-    return {
-        "affinity": {
-            "nodeAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
-            }
-        }
+    terms = _terms(nodes, "matchExpressions")
+    required: dict[str, Any] = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
     }
+    preferred: dict[str, Any] = {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "preference": term} for term in terms
+        ]
+    }
+    return {"affinity": {"nodeAffinity": preferred if is_preferred else required}}
 
 
 def executor_affinity(nodes: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
     """Return the same as `affinity`, as the key of `[runners.kubernetes]`."""
     if not nodes:
         return None
-    terms = [
-        {
-            "match_expressions": [
-                {"key": key, "operator": "NotIn", "values": [value]} for key, value in labels
-            ]
-        }
-        for labels in _terms(nodes)
-    ]
     required = "required_during_scheduling_ignored_during_execution"
+    terms = _terms(nodes, "match_expressions")
     return {"node_affinity": {required: {"node_selector_terms": terms}}}

@@ -12,7 +12,7 @@ from ..cache.external import ExternalCache
 from ..cache.minio import CERTIFICATE_HOURS, MinioCache
 from ..cache.s3 import S3Cache
 from ..daemon.buildkit import BuildKitDaemon
-from ..daemon.docker import ROOTLESS, SharedDockerDaemon
+from ..daemon.docker import SharedDockerDaemon, kind_of
 from ..kubernetes import network_policy as net
 from ..kubernetes import workloads
 from ..meta import type_token
@@ -318,7 +318,7 @@ class RunnerPlatform(pulumi.ComponentResource):
             Workload(
                 "DockerDaemon",
                 zone.daemon_namespace,
-                f"{component_name}{ROOTLESS.pod_suffix if zone.docker.is_rootless else ''}",
+                f"{component_name}{kind_of(zone.docker).pod_suffix}",
                 "docker",
                 _bytes(zone.docker.resources.memory_limit),
                 # The networks of a rootless daemon are not the pod's, so no metric counts them.

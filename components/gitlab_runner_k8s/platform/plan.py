@@ -183,7 +183,7 @@ def _zone(
     }
     timeouts = [runner.maximum_job_timeout_seconds for runner in _zone_runners(settings, zone)]
     more = {
-        "maximum_job_timeout_seconds": max(timeouts, default=3600),
+        **({"maximum_job_timeout_seconds": max(timeouts)} if timeouts else {}),
         **({"metrics_namespaces": list(readers)} if readers else {}),
     }
 
@@ -259,6 +259,8 @@ def _runners(
         **_network(settings),
     }
 
+    daemons = _daemon_nodes(settings)
+
     def runner(
         fleet: str,
         zone: str,
@@ -267,7 +269,6 @@ def _runners(
     ) -> RunnerPlan:
         tokens = {token: getattr(owner, token) for token in TokenSettings.model_fields}
         release = release_name(name, fleet)
-        daemons = _daemon_nodes(settings)
         others = [labels for owner, labels in daemons.items() if owner != zone]
         return RunnerPlan(
             release,

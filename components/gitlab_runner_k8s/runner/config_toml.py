@@ -188,8 +188,8 @@ def _host(place: str) -> str:
 def _numbered(daemon: tuple[str, int]) -> str:
     """Return the host of a daemon among several, from the first daemon's address."""
     (url, number) = daemon
-    name, dot, domain = _host(url).partition(".")
-    return f"{name}-{number}{dot}{domain}" if number else _host(url)
+    head, tail = _parts(url)
+    return _host(f"{head}-{number}{tail}" if number else url)
 
 
 def _no_secret(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -434,12 +434,12 @@ def _parts(host: str) -> tuple[str, str]:
     """Return the two parts of an address between which the number of a daemon stands."""
     match = re.match(r"[a-z]+://[^.:]+", host)
     end = match.end() if match else len(host)
-    return shlex.quote(host[:end]), shlex.quote(host[end:])
+    return host[:end], host[end:]
 
 
 def _assign_daemon(kind: str, host: str, replicas: int) -> str:
     """Return the commands that set the variable of a project's daemon among several."""
-    head, tail = _parts(host)
+    head, tail = map(shlex.quote, _parts(host))
     return f"""\
     {kind}_suffix=$(
 replicas={replicas}
@@ -453,7 +453,7 @@ def _choose_daemon(kind: str, host: str, replicas: int, waits: bool) -> str:
     A daemon that does not answer may have been removed, while the runner still has the old number.
     The job then uses the first daemon.
     """
-    variable, (head, tail) = f"{kind.upper()}_HOST", _parts(host)
+    variable, (head, tail) = f"{kind.upper()}_HOST", map(shlex.quote, _parts(host))
     choose = f"""\
 if [ "${{{variable}:-}}" = {head}{tail} ]; then
 {_assign_daemon(kind, host, replicas)}

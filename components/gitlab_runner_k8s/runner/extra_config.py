@@ -18,7 +18,7 @@ from ..validation.rules.gitlab import gitlab_url
 from ..validation.rules.images import ImageReference
 from ..validation.rules.kubernetes import PlainName, quantity
 from ..validation.rules.network import Port
-from ..validation.tables import model
+from ..validation.tables import fixed, managed, model
 
 _KINDS = ("cpu", "memory", "ephemeral_storage")
 _DURATION = r"0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(h|m|s|ms|us|µs|ns))+"
@@ -235,19 +235,13 @@ def _refused(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
     for key in table:
         path = prefix + key
         if path in _MANAGED:
-            yield (
-                key,
-                f"{path}: must not be set, because this package sets it; use {_MANAGED[path]}",
-            )
+            yield key, managed(path, _MANAGED[path])
         elif path in _FIXED:
-            yield key, f"{path}: must not be set, because {_FIXED[path]}; remove it"
+            yield key, fixed(path, _FIXED[path])
         elif not prefix and key in _OTHER_EXECUTORS:
             yield key, f"{path}: is for executors other than 'kubernetes'; remove it"
         elif prefix and key in _CLUSTER_ACCESS:
-            yield (
-                key,
-                f"{path}: must not be set, because jobs run in the runner's own cluster; remove it",
-            )
+            yield key, fixed(path, "jobs run in the runner's own cluster")
         elif prefix and key in _NEEDS_MORE_RIGHTS:
             rights = _NEEDS_MORE_RIGHTS[key]
             yield (

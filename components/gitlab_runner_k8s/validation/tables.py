@@ -54,6 +54,16 @@ def model(
     return create_model(name, __base__=Table, **fields)
 
 
+def managed(path: str, argument: str) -> str:
+    """Return the problem of a key that the package sets itself."""
+    return f"{path}: must not be set, because this package sets it; use {argument}"
+
+
+def fixed(path: str, reason: str) -> str:
+    """Return the problem of a key that nobody may set."""
+    return f"{path}: must not be set, because {reason}; remove it"
+
+
 def merge(rendered: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two tables: tables are merged, lists are joined, and `extra` overrides other values."""
     merged = dict(rendered)

@@ -1,7 +1,8 @@
 # Delays the stop of the daemon while a client, such as a build, is connected.
 # Usage: PORT SECONDS [COMMAND...]
-# If clients are still connected after half of the time, and at most 300 s before its end, COMMAND tells new jobs to wait. Without it, a
-# sequence of short jobs would keep the drain from ending early.
+# If clients are still connected in the second half of the time, and in its last 300 s at the earliest,
+# COMMAND tells new jobs to wait. Without it, a sequence of short jobs would keep the drain from ending
+# early.
 set -eu
 
 port=$(printf '%04X' "$1")

@@ -80,7 +80,10 @@ names() {
         case $name in
             "$nameless":*) gone=$((hours * 3600)) reference=$name ;;
             *:"<none>") gone=$((hours * 3600)) reference=$id ;;
-            *) [ $((now - since)) -lt "$timeout" ] || ! forget "$name" "$id" || echo "$name" && continue ;;
+            *)
+                if [ $((now - since)) -ge "$timeout" ] && forget "$name" "$id"; then echo "$name"; fi
+                continue
+                ;;
         esac
         [ $((now - since)) -lt "$gone" ] || docker image rm "$reference" > /dev/null || :
     done < "$state/names" 2> "$state/errors"
